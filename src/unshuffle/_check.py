@@ -1,0 +1,48 @@
+"""One voice for argument errors: function, argument, what is accepted, what was given, what to do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def floating(function: str, name: str, value: Tensor) -> None:
+    """Refuses tensors that are not floating point."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: `{name}` must be a torch.Tensor; got {type(value).__name__}.")
+    if not value.is_floating_point():
+        raise TypeError(f"{function}: `{name}` must be floating point; got {value.dtype}. Call `{name}.float()` first.")
+
+
+def integral(function: str, name: str, value: Tensor) -> None:
+    """Refuses tensors that are not integers (booleans are not)."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: `{name}` must be a torch.Tensor; got {type(value).__name__}.")
+    if value.is_floating_point() or value.is_complex() or value.dtype is torch.bool:
+        raise TypeError(f"{function}: `{name}` must hold integers; got {value.dtype}. Call `{name}.long()` first.")
+
+
+def positive(function: str, name: str, value: float) -> None:
+    """Refuses numbers that are not above zero (NaN included)."""
+    if not value > 0:
+        raise ValueError(f"{function}: `{name}` must be positive; got {value}.")
+
+
+def one_of(function: str, name: str, value: object, accepted: tuple[str, ...]) -> None:
+    """Refuses words outside a closed list."""
+    if value not in accepted:
+        raise ValueError(f"{function}: `{name}` must be one of {', '.join(map(repr, accepted))}; got {value!r}.")
+
+
+def axis(function: str, value: Tensor, dim: int, name: str = "dim") -> None:
+    """Refuses an axis that the tensor does not have."""
+    if not -value.ndim <= dim < value.ndim:
+        raise ValueError(f"{function}: `{name}` must name an axis of a {value.ndim}-D tensor; got {dim}.")
+
+
+def same_shape(function: str, name: str, value: Tensor, other: str, reference: Tensor) -> None:
+    """Refuses two tensors of different shapes."""
+    if value.shape != reference.shape:
+        raise ValueError(
+            f"{function}: `{name}` must have the shape of `{other}`, {tuple(reference.shape)}; got {tuple(value.shape)}."
+        )

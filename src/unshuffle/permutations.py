@@ -1,0 +1,219 @@
+"""Permutations as tensors: drawing, inverting, applying, comparing.
+
+A permutation is an *order*: integers from 0 on the last axis. A shuffled sample is ``shuffled[i] = original[perm[i]]``,
+so ``perm[i] + 1`` is the rank of slot i: where its content belongs. Ranks are floats, counted from 1, ascending.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from unshuffle import _check
+
+
+def sample(batch: int, n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, "{batch} {n}"]:
+    """Draws ``batch`` permutations, uniformly from all n! of them.
+
+    Args:
+        batch: how many.
+        n: length of each.
+        generator: source of randomness; its device is that of the result.
+
+    Returns:
+        (batch, n) int64 on the generator's device.
+
+    Example:
+        >>> sample(2, 4, generator=torch.Generator().manual_seed(0)).sort().values
+        tensor([[0, 1, 2, 3],
+                [0, 1, 2, 3]])
+    """
+    device = generator.device if generator is not None else None
+    # Double precision: two equal keys, which would bias the draw, are then out of reach in practice.
+    return torch.rand(batch, n, generator=generator, dtype=torch.float64, device=device).argsort(dim=-1)
+
+
+def invert(perm: Int[Tensor, "*batch n"]) -> Int[Tensor, "*batch n"]:
+    """Returns the permutation that undoes ``perm``: ``compose(perm, invert(perm))`` is the identity.
+
+    Example:
+        >>> invert(torch.tensor([2, 0, 1]))
+        tensor([1, 2, 0])
+    """
+    _check.integral("invert", "perm", perm)
+    return perm.argsort(dim=-1)
+
+
+def compose(first: Int[Tensor, "*batch n"], then: Int[Tensor, "*batch n"]) -> Int[Tensor, "*batch n"]:
+    """Returns the one permutation that equals applying ``first`` and ``then`` after it.
+
+    Example:
+        >>> compose(torch.tensor([2, 0, 1]), torch.tensor([0, 2, 1]))
+        tensor([2, 1, 0])
+    """
+    _check.integral("compose", "first", first)
+    _check.integral("compose", "then", then)
+    return first.gather(-1, then)
+
+
+def apply(items: Shaped[Tensor, "batch n *rest"], perm: Int[Tensor, "batch n"]) -> Shaped[Tensor, "batch n *rest"]:
+    """Shuffles the items of each sample: ``out[b, i] = items[b, perm[b, i]]``.
+
+    Args:
+        items: (B, n, ...), of any dtype.
+        perm: (B, n) order of each sample.
+
+    Raises:
+        ValueError: the first two axes differ.
+
+    Example:
+        >>> perm = torch.tensor([[2, 0, 1]])
+        >>> shuffled = apply(torch.tensor([[10, 20, 30]]), perm)
+        >>> shuffled, apply(shuffled, invert(perm))
+        (tensor([[30, 10, 20]]), tensor([[10, 20, 30]]))
+    """
+    _check.integral("apply", "perm", perm)
+    if items.shape[:2] != perm.shape:
+        raise ValueError(
+            f"apply: `items` must start with the shape of `perm`, {tuple(perm.shape)}; got {tuple(items.shape)}."
+        )
+    return items[torch.arange(len(perm), device=items.device).unsqueeze(-1), perm.to(items.device)]
+
+
+def to_ranks(scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+    """Ranks scores: ascending, from 1, tied scores sharing their average rank (as ``scipy.stats.rankdata``).
+
+    Args:
+        scores: (*batch, n) of any real dtype.
+
+    Returns:
+        Floating ranks, in the dtype of ``scores`` (float32 for integers).
+
+    Example:
+        >>> to_ranks(torch.tensor([0.3, 0.1, 0.3]))
+        tensor([2.5000, 1.0000, 2.5000])
+    """
+    ordered = scores.sort(dim=-1).values.contiguous()
+    below = torch.searchsorted(ordered, scores.contiguous(), side="left")
+    up_to = torch.searchsorted(ordered, scores.contiguous(), side="right")
+    ranks = (below + up_to + 1) / 2
+    return ranks.to(scores.dtype) if scores.is_floating_point() else ranks
+
+
+def to_matrix(perm: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
+    """Writes an order as a matrix, items on rows and positions on columns, so that ``to_matrix(order).T @ items`` is sorted.
+
+    ``perm[k]`` is the item at position k, so the entry (perm[k], k) is one.
+
+    Example:
+        >>> items = torch.tensor([30.0, 10.0, 20.0])
+        >>> to_matrix(items.argsort()).T @ items
+        tensor([10., 20., 30.])
+    """
+    _check.integral("to_matrix", "perm", perm)
+    n = perm.shape[-1]
+    return torch.nn.functional.one_hot(perm, n).transpose(-1, -2).to(torch.get_default_dtype())
+
+
+def spread_out(count: int, n: int, *, seed: int = 0, pool: int = 20_000) -> Int[Tensor, "{count} {n}"]:
+    """Picks ``count`` distinct permutations that lie far apart: the fixed set of the jigsaw papers.
+
+    Greedy: each new member is the candidate whose smallest Hamming distance to those chosen is largest; among equals,
+    the one whose mean distance is largest. Candidates are all n! where they are no more than ``pool``, else ``pool``
+    random ones.
+
+    Args:
+        count: size of the set, at most n!.
+        n: length of the permutations.
+        seed: of the first member and of the candidates; the same set for the same arguments.
+        pool: how many candidates at the most.
+
+    Raises:
+        ValueError: there are fewer than ``count`` permutations of n.
+
+    Source: Noroozi & Favaro 2016, Algorithm 1 (whose public code maximises the mean distance alone).
+    """
+    candidates = _candidates(count, n, seed=seed, pool=pool)
+    chosen = [0]
+    total = (candidates != candidates[0]).sum(-1)
+    nearest = total.clone()
+    while len(chosen) < count:
+        best = int((nearest * (total.max() + 1) + total).argmax())
+        chosen.append(best)
+        distance = (candidates != candidates[best]).sum(-1)
+        nearest, total = torch.minimum(nearest, distance), total + distance
+    return candidates[chosen]
+
+
+def _candidates(count: int, n: int, *, seed: int, pool: int) -> Tensor:
+    """Distinct permutations to choose from, in a random order."""
+    generator = torch.Generator().manual_seed(seed)
+    total = 1
+    for k in range(2, n + 1):
+        total = min(total * k, 10**18)
+    if count > total:
+        raise ValueError(f"spread_out: `count` must be at most {n}! = {total}; got {count}.")
+    if total <= max(pool, count):
+        every = _all_permutations(n)
+        return every[torch.randperm(len(every), generator=generator)]
+    drawn = torch.unique(sample(2 * max(pool, count), n, generator=generator), dim=0)
+    return drawn[torch.randperm(len(drawn), generator=generator)][: max(pool, count)]
+
+
+def _all_permutations(n: int) -> Tensor:
+    """All n! permutations, by inserting each new number at every place of the shorter ones."""
+    rows = torch.zeros(1, 1, dtype=torch.int64)
+    for k in range(1, n):
+        rows = torch.cat(
+            [torch.cat([rows[:, :i], torch.full((len(rows), 1), k), rows[:, i:]], 1) for i in range(k + 1)]
+        )
+    return rows
+
+
+def hamming_similarity(first: Int[Tensor, "*batch n"], second: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+    """Share of the places at which two permutations (or two rankings) agree: 1 for equal ones.
+
+    On matrices, as DeepPermNet counts it, the figure is higher; see the evaluation of that name.
+
+    Example:
+        >>> hamming_similarity(torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 3, 2]))
+        tensor(0.5000)
+    """
+    _check.same_shape("hamming_similarity", "second", second, "first", first)
+    return (first == second).float().mean(-1)
+
+
+def partial_ranks(predicted: Float[Tensor, "*batch n"], true: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+    """Share of the patches that are put in their right position.
+
+    Both arguments are ranks from 1; ``predicted`` must be hard (of :func:`to_ranks`). Tied true ranks mean the items
+    may stand in either order: an item counts as right at any position that its tie group covers.
+
+    Source: Shuffle to Learn, section 3 ("partial ranks").
+    """
+    _check.same_shape("partial_ranks", "predicted", predicted, "true", true)
+    half_width = ((true.unsqueeze(-1) == true.unsqueeze(-2)).sum(-1) - 1) / 2
+    return ((predicted - true).abs() <= half_width).float().mean(-1)
+
+
+def exact_order(predicted: Float[Tensor, "*batch n"], true: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+    """1 for every sample whose items are all in their right position, else 0; ties as in :func:`partial_ranks`."""
+    return (partial_ranks(predicted, true) == 1).float()
+
+
+def kendall_tau(first: Float[Tensor, "*batch n"], second: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+    """Kendall's rank correlation, tau-b: 1 for the same order, -1 for the reverse, ties as in ``scipy.stats.kendalltau``.
+
+    Args:
+        first, second: scores or ranks of the same n >= 2 items. Rankings in which all items tie give NaN.
+
+    Example:
+        >>> kendall_tau(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
+        tensor(0.3333)
+    """
+    _check.same_shape("kendall_tau", "second", second, "first", first)
+    rows, columns = torch.triu_indices(first.shape[-1], first.shape[-1], 1, device=first.device)
+    a = (first[..., rows] - first[..., columns]).sign().float()
+    b = (second[..., rows] - second[..., columns]).sign().float()
+    return (a * b).sum(-1) / (a.abs().sum(-1) * b.abs().sum(-1)).sqrt()

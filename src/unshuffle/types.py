@@ -1,0 +1,95 @@
+"""The nouns that flow from floor to floor.
+
+Loaders yield :class:`Raw`; a transform of :mod:`unshuffle.data` makes :class:`Shuffled` or :class:`Sets` of it; a
+method's ``step`` makes a :class:`Step` of those; an evaluation writes :class:`Result` and :class:`Figure` lines into a
+run's ``results.jsonl``, and the report reads nothing else. Every batch carries ``index``, the place of its samples in
+their data set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Raw(NamedTuple):
+    """A batch as the loader read it, before any transform.
+
+    ``items`` is (B, ...): uint8 pixels (B, C, H, W) for images. ``index`` is (B,) int64. ``label`` is (B,), or None
+    where the data has none.
+    """
+
+    items: Tensor
+    index: Tensor
+    label: Tensor | None = None
+
+
+class Shuffled(NamedTuple):
+    """Samples cut into n patches and shuffled: ``patches[:, i] = original[:, perm[i]]``.
+
+    ``patches`` is (B, n, ...) float; ``ranks`` is (B, n) float, ``perm + 1``: where the content of slot i belongs,
+    counted from 1. ``index`` is (B,).
+    """
+
+    patches: Tensor
+    ranks: Tensor
+    index: Tensor
+
+
+class Sets(NamedTuple):
+    """Sets of n items of which the order is known.
+
+    ``items`` is (B, n, ...) float; ``ranks`` is (B, n) float, ascending from 1, tied items sharing the average rank;
+    ``index`` is (B, n).
+    """
+
+    items: Tensor
+    ranks: Tensor
+    index: Tensor
+
+
+class Step(NamedTuple):
+    """What one training step returns: a scalar ``loss`` with a gradient, and detached scalars worth logging."""
+
+    loss: Tensor
+    logs: dict[str, Tensor]
+
+
+class Embedder(Protocol):
+    """Anything that turns a batch of inputs into one vector a sample."""
+
+    def embed(self, items: Tensor) -> Tensor:
+        """Maps (B, ...) to (B, d)."""
+        ...
+
+
+class Result(NamedTuple):
+    """One measured number, with all that is needed to measure it again.
+
+    ``n`` is the number of labelled (or scored) samples behind it, ``layer`` names the representation (``raw``,
+    ``random``, ``pretrained``, …), ``split`` the part of ``data`` on which it was measured.
+    """
+
+    task: str
+    metric: str
+    value: float
+    n: int
+    seed: int
+    data: str
+    split: str
+    layer: str
+    recipe: str
+    command: str
+    machine: str
+    date: str
+
+
+class Figure(NamedTuple):
+    """A picture's raw material: ``file`` (an ``.npz`` below ``figures/``) drawn by the report as ``kind``."""
+
+    kind: str
+    file: str
+    title: str
+    caption: str
