@@ -102,7 +102,7 @@ def to_ranks(scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
 
 
 def to_matrix(perm: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
-    """Writes an order as a matrix, items on rows and positions on columns, so that ``to_matrix(order).T @ items`` is sorted.
+    """Writes an order as a matrix, items on rows and positions on columns: ``to_matrix(order).T @ items`` is sorted.
 
     ``perm[k]`` is the item at position k, so the entry (perm[k], k) is one.
 
@@ -203,7 +203,7 @@ def exact_order(predicted: Float[Tensor, "*batch n"], true: Float[Tensor, "*batc
 
 
 def kendall_tau(first: Float[Tensor, "*batch n"], second: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-    """Kendall's rank correlation, tau-b: 1 for the same order, -1 for the reverse, ties as in ``scipy.stats.kendalltau``.
+    """Kendall's tau-b: 1 for the same order, -1 for the reverse, ties as in ``scipy.stats.kendalltau``.
 
     Args:
         first, second: scores or ranks of the same n >= 2 items. Rankings in which all items tie give NaN.
