@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 
+class Explained(Exception):
+    """An error whose message alone tells a user what happened and what to do; no traceback is needed."""
+
+
 def floating(function: str, name: str, value: Tensor) -> None:
     """Refuses tensors that are not floating point."""
     if not isinstance(value, Tensor):
@@ -44,5 +48,6 @@ def same_shape(function: str, name: str, value: Tensor, other: str, reference: T
     """Refuses two tensors of different shapes."""
     if value.shape != reference.shape:
         raise ValueError(
-            f"{function}: `{name}` must have the shape of `{other}`, {tuple(reference.shape)}; got {tuple(value.shape)}."
+            f"{function}: `{name}` must have the shape of `{other}`, {tuple(reference.shape)}; "
+            f"got {tuple(value.shape)}."
         )

@@ -6,11 +6,15 @@ so ``perm[i] + 1`` is the rank of slot i: where its content belongs. Ranks are f
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Real, Shaped
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle.values import register
 
 
 def sample(batch: int, n: int, *, generator: torch.Generator | None = None) -> Int[Tensor, "{batch} {n}"]:
@@ -81,14 +85,14 @@ def apply(items: Shaped[Tensor, "batch n *rest"], perm: Int[Tensor, "batch n"]) 
     return items[torch.arange(len(perm), device=items.device).unsqueeze(-1), perm.to(items.device)]
 
 
-def to_ranks(scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+def to_ranks(scores: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
     """Ranks scores: ascending, from 1, tied scores sharing their average rank (as ``scipy.stats.rankdata``).
 
     Args:
         scores: (*batch, n) of any real dtype.
 
     Returns:
-        Floating ranks, in the dtype of ``scores`` (float32 for integers).
+        Floating ranks, in the dtype of ``scores`` (float32 for integers). A set that holds NaN is NaN whole.
 
     Example:
         >>> to_ranks(torch.tensor([0.3, 0.1, 0.3]))
@@ -98,7 +102,9 @@ def to_ranks(scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
     below = torch.searchsorted(ordered, scores.contiguous(), side="left")
     up_to = torch.searchsorted(ordered, scores.contiguous(), side="right")
     ranks = (below + up_to + 1) / 2
-    return ranks.to(scores.dtype) if scores.is_floating_point() else ranks
+    if not scores.is_floating_point():
+        return ranks
+    return torch.where(scores.isnan().any(-1, keepdim=True), torch.nan, ranks.to(scores.dtype))
 
 
 def to_matrix(perm: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
@@ -112,8 +118,7 @@ def to_matrix(perm: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
         tensor([10., 20., 30.])
     """
     _check.integral("to_matrix", "perm", perm)
-    n = perm.shape[-1]
-    return torch.nn.functional.one_hot(perm, n).transpose(-1, -2).to(torch.get_default_dtype())
+    return torch.eye(perm.shape[-1], device=perm.device)[perm].mT
 
 
 def spread_out(count: int, n: int, *, seed: int = 0, pool: int = 20_000) -> Int[Tensor, "{count} {n}"]:
@@ -124,16 +129,17 @@ def spread_out(count: int, n: int, *, seed: int = 0, pool: int = 20_000) -> Int[
     random ones.
 
     Args:
-        count: size of the set, at most n!.
+        count: size of the set, from 1 to n!.
         n: length of the permutations.
         seed: of the first member and of the candidates; the same set for the same arguments.
         pool: how many candidates at the most.
 
     Raises:
-        ValueError: there are fewer than ``count`` permutations of n.
+        ValueError: ``count`` is not positive, or there are fewer permutations of n.
 
     Source: Noroozi & Favaro 2016, Algorithm 1 (whose public code maximises the mean distance alone).
     """
+    _check.positive("spread_out", "count", count)
     candidates = _candidates(count, n, seed=seed, pool=pool)
     chosen = [0]
     total = (candidates != candidates[0]).sum(-1)
@@ -154,7 +160,8 @@ def _candidates(count: int, n: int, *, seed: int, pool: int) -> Tensor:
         total = min(total * k, 10**18)
     if count > total:
         raise ValueError(f"spread_out: `count` must be at most {n}! = {total}; got {count}.")
-    if total <= max(pool, count):
+    # Above twice the count, the draws below hold enough distinct ones.
+    if total <= max(pool, 2 * count):
         every = _all_permutations(n)
         return every[torch.randperm(len(every), generator=generator)]
     drawn = torch.unique(sample(2 * max(pool, count), n, generator=generator), dim=0)
@@ -163,15 +170,35 @@ def _candidates(count: int, n: int, *, seed: int, pool: int) -> Tensor:
 
 def _all_permutations(n: int) -> Tensor:
     """All n! permutations, by inserting each new number at every place of the shorter ones."""
-    rows = torch.zeros(1, 1, dtype=torch.int64)
-    for k in range(1, n):
+    rows = torch.zeros(1, 0, dtype=torch.int64)
+    for k in range(n):
         rows = torch.cat(
             [torch.cat([rows[:, :i], torch.full((len(rows), 1), k), rows[:, i:]], 1) for i in range(k + 1)]
         )
     return rows
 
 
-def hamming_similarity(first: Int[Tensor, "*batch n"], second: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+@register
+@dataclass(frozen=True)
+class SpreadOut:
+    """The fixed set of :func:`spread_out`, as a value that a transform and a loss can share."""
+
+    count: int = 100
+    """How many permutations; Shuffle to Learn's baseline has 100."""
+    seed: int = 0
+    """Of the greedy choice."""
+
+    def build(self, n: int) -> Int[Tensor, "count {n}"]:
+        """The set for n patches, made once: (count, n) orders from 0."""
+        return _built(self, n)
+
+
+@lru_cache(maxsize=32)
+def _built(choice: SpreadOut, n: int) -> Tensor:
+    return spread_out(choice.count, n, seed=choice.seed)
+
+
+def hamming_similarity(first: Real[Tensor, "*batch n"], second: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """Share of the places at which two permutations (or two rankings) agree: 1 for equal ones.
 
     On matrices, as DeepPermNet counts it, the figure is higher; see the evaluation of that name.

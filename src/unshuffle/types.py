@@ -22,7 +22,7 @@ class Raw(NamedTuple):
     """
 
     items: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
     label: Tensor | None = None
 
 
@@ -35,7 +35,7 @@ class Shuffled(NamedTuple):
 
     patches: Tensor
     ranks: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
 
 
 class Sets(NamedTuple):
@@ -47,7 +47,7 @@ class Sets(NamedTuple):
 
     items: Tensor
     ranks: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
 
 
 class Step(NamedTuple):

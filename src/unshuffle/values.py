@@ -11,11 +11,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
 _REGISTRY: dict[str, type] = {}
 
 
-def register(cls: T) -> T:
+def register(cls: type[T]) -> type[T]:
     """Marks a frozen dataclass as a value that may be written to and read from JSON."""
     assert dataclasses.is_dataclass(cls), cls
     assert _REGISTRY.setdefault(cls.__name__, cls).__qualname__ == cls.__qualname__, (
@@ -57,3 +57,8 @@ def from_json(data: Any) -> Any:
         return cls(**given)
     except TypeError as error:
         raise ValueError(f"{name} cannot be read: {error}") from error
+
+
+def is_registered(value: Any) -> bool:
+    """Whether :func:`to_json` can write this value."""
+    return type(value).__name__ in _REGISTRY

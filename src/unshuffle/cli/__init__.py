@@ -1,1 +1,85 @@
-"""TBD."""
+"""The command line: ``unshuffle COMMAND …``, one file a command."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from importlib.metadata import version
+
+from unshuffle._check import Explained
+
+COMMANDS = {
+    "demo": "pretrain on real data that comes with the package; table and page in three minutes",
+    "train": "train a recipe on a folder of your own",
+    "embed": "turn a folder into a table of features",
+    "eval": "measure what a trained encoder is worth on labelled data",
+    "report": "write a run's page of tables and pictures",
+    "recipes": "list the recipes",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 1 after an explained failure, 2 for a wrong call, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"unshuffle {version('unshuffle')}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"unshuffle: no command {name!r}. Known: {', '.join(COMMANDS)}. See unshuffle --help.", file=sys.stderr)
+        return 2
+    return _run(name, rest)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    try:
+        return importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
+    except KeyboardInterrupt as stop:
+        print(f"\nunshuffle {name}: {stop or 'stopped'}.", file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "unshuffle":
+            raise
+        print(f"unshuffle {name}: needs {error.name!r}: pip install 'unshuffle[train]'", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if os.environ.get("UNSHUFFLE_TRACEBACK") or not _is_explained(error):
+            raise
+        print(f"unshuffle {name}: {_explain(error)}", file=sys.stderr)
+        return 1
+
+
+def _is_explained(error: Exception) -> bool:
+    """Whether the message alone tells a user what happened; all else is a bug of ours and keeps its traceback."""
+    return isinstance(error, (OSError, ValueError, Explained))
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            f"the disk is full ({error.filename or 'no space left'}). What was saved before is whole: free some space, "
+            "then go on with unshuffle train --resume RUN."
+        )
+    return str(error)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "unshuffle: learning from order.",
+            "",
+            "Usage: unshuffle COMMAND [OPTIONS]",
+            "",
+            *lines,
+            "",
+            "unshuffle COMMAND --help tells a command's options; unshuffle --version the version.",
+            "Set UNSHUFFLE_TRACEBACK=1 to see where an error comes from.",
+        ]
+    )

@@ -1,1 +1,29 @@
-"""TBD."""
+"""What a frozen representation is worth: probes, neighbours, and comparisons on the same footing.
+
+Arrays in, arrays out: features and targets are numpy, whatever made them.
+"""
+
+from __future__ import annotations
+
+from unshuffle.evals.compare import Probe, Subset, Task, compare, label_subsets
+from unshuffle.evals.metrics import accuracy, mean_squared_error, score
+from unshuffle.evals.neighbours import knn_predict
+from unshuffle.evals.probes import linear_probe, mlp_probe
+from unshuffle.evals.results import Stamp, append, stamp
+
+__all__ = [
+    "Probe",
+    "Stamp",
+    "Subset",
+    "Task",
+    "accuracy",
+    "append",
+    "compare",
+    "knn_predict",
+    "label_subsets",
+    "linear_probe",
+    "mean_squared_error",
+    "mlp_probe",
+    "score",
+    "stamp",
+]

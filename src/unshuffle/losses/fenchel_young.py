@@ -49,17 +49,20 @@ def fenchel_young(
     _check.floating("fenchel_young", "scores", scores)
     _check.same_shape("fenchel_young", "ranks", ranks, "scores", scores)
     _check.positive("fenchel_young", "sigma", sigma)
-    rows, columns = torch.triu_indices(scores.shape[-1], scores.shape[-1], 1, device=scores.device)
-    larger = _expected_max(scores[..., rows], scores[..., columns], sigma)
-    return larger.sum(-1) + ((1 - ranks) * scores).sum(-1)
+    n = scores.shape[-1]
+    rows, columns = torch.triu_indices(n, n, 1, device=scores.device)
+    wide = scores.double()  # the two sums cancel: single precision would leave nothing of a small loss
+    excess = _expected_excess(wide[..., rows] - wide[..., columns], sigma)
+    loss = excess.sum(-1) + (((n + 1) / 2 - ranks) * wide).sum(-1)
+    return loss.to(torch.promote_types(scores.dtype, ranks.dtype))
 
 
-def _expected_max(a: Tensor, b: Tensor, sigma: float) -> Tensor:
-    """E max(a + sigma Z, b + sigma Z') of independent standard normals, without cancellation."""
+def _expected_excess(gap: Tensor, sigma: float) -> Tensor:
+    """How far E max(a + sigma Z, b + sigma Z') lies above (a + b) / 2, for a - b = ``gap``; standard normals."""
     scale = math.sqrt(2) * sigma
-    gap = (a - b) / scale
-    density = torch.exp(-0.5 * gap.square()) / math.sqrt(2 * math.pi)
-    return a * torch.special.ndtr(gap) + b * torch.special.ndtr(-gap) + scale * density
+    x = gap / scale
+    density = torch.exp(-0.5 * x.square()) / math.sqrt(2 * math.pi)
+    return scale * (x * (torch.special.ndtr(x) - 0.5) + density)
 
 
 def sampled_fenchel_young(
@@ -79,8 +82,8 @@ def sampled_fenchel_young(
     Args:
         scores: (*batch, n) finite real numbers.
         target: (*batch, n) the true optimum, for example ranks from 1.
-        argmax: the solver :math:`y^*`, from (samples, *batch, n) to the same shape; :func:`unshuffle.permutations.
-            to_ranks` ranks.
+        argmax: the solver :math:`y^*`, from (samples, *batch, n) to the same shape;
+            :func:`unshuffle.permutations.to_ranks` ranks.
         sigma: scale of the Gaussian noise, positive.
         num_samples: draws, at least 1.
         generator: source of the draws.
@@ -98,7 +101,9 @@ def sampled_fenchel_young(
     _check.same_shape("sampled_fenchel_young", "target", target, "scores", scores)
     _check.positive("sampled_fenchel_young", "sigma", sigma)
     _check.positive("sampled_fenchel_young", "num_samples", num_samples)
-    noise = torch.randn((num_samples, *scores.shape), generator=generator, dtype=scores.dtype, device=scores.device)
-    shaken = scores + sigma * noise
-    best = argmax(shaken.detach())
-    return (best * shaken).sum(-1).mean(0) - (target * scores).sum(-1)
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    noise = torch.randn((num_samples, *wide.shape), generator=generator, dtype=wide.dtype, device=wide.device)
+    best = argmax((wide + sigma * noise).detach())
+    # Mean of <best, scores + sigma noise> less <target, scores>, ordered so that large scores do not cancel.
+    loss = ((best.mean(0) - target) * wide).sum(-1) + sigma * (best * noise).sum(-1).mean(0)
+    return loss.to(torch.promote_types(scores.dtype, target.dtype))

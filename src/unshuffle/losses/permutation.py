@@ -15,6 +15,7 @@ from torch import Tensor
 from unshuffle import permutations
 from unshuffle.losses.fenchel_young import fenchel_young, sampled_fenchel_young
 from unshuffle.ops.soft_rank import soft_rank
+from unshuffle.permutations import SpreadOut
 from unshuffle.values import register
 
 
@@ -41,7 +42,8 @@ class _Ranking:
         return n
 
     def predict(self, scores: Tensor, n: int) -> Tensor:
-        return scores.argsort(-1).argsort(-1).to(scores.dtype) + 1  # ties broken by place: a hard order always
+        order = scores.argsort(dim=-1, stable=True)  # ties broken by place: a hard order always
+        return permutations.invert(order).to(scores.dtype) + 1
 
 
 @register
@@ -107,23 +109,17 @@ class RankMSE(_Ranking):
 class FixedPermutations:
     """Cross-entropy over a fixed set of permutations that lie far apart ("Fixed Permutation").
 
-    It draws its samples' permutations from the same set, so it is also the transform's source of permutations.
+    Samples must be shuffled by permutations of the same set, so the transform takes ``choices`` too.
 
     Source: Noroozi & Favaro 2016; the baseline of Shuffle to Learn (100 permutations).
     """
 
-    count: int = 100
-    """Classes; the paper's 100."""
-    seed: int = 0
-    """Of the greedy choice."""
-
-    def permutations(self, n: int) -> Tensor:
-        """The set, (count, n) orders from 0."""
-        return _spread_out(self.count, n, self.seed)
+    choices: SpreadOut = SpreadOut()
+    """The set; one class for each of its members."""
 
     def outputs(self, n: int) -> int:
         """One score a class."""
-        return self.count
+        return self.choices.count
 
     def loss(
         self, scores: Float[Tensor, "batch classes"], ranks: Float[Tensor, "batch n"], generator: torch.Generator | None
@@ -133,25 +129,14 @@ class FixedPermutations:
         Raises:
             ValueError: a permutation outside the set was drawn.
         """
-        known = (self.permutations(ranks.shape[-1]).to(ranks.device) + 1).to(ranks.dtype)
+        known = (self.choices.build(ranks.shape[-1]).to(ranks.device) + 1).to(ranks.dtype)
         match = (ranks.unsqueeze(1) == known).all(-1)
         if not torch.compiler.is_compiling() and not match.any(-1).all():
             raise ValueError(
-                "FixedPermutations: a permutation outside the set was drawn; draw them from this objective."
+                "FixedPermutations: a permutation outside the set was drawn; shuffle with `choices` of the loss."
             )
         return torch.nn.functional.cross_entropy(scores, match.int().argmax(-1), reduction="none")
 
     def predict(self, scores: Float[Tensor, "batch classes"], n: int) -> Float[Tensor, "batch {n}"]:
         """The ranks of the likeliest member of the set."""
-        return self.permutations(n).to(scores.device)[scores.argmax(-1)].to(scores.dtype) + 1
-
-
-_SETS: dict[tuple[int, int, int], Tensor] = {}
-
-
-def _spread_out(count: int, n: int, seed: int) -> Tensor:
-    """The greedy set, made once for each (count, n, seed)."""
-    key = (count, n, seed)
-    if key not in _SETS:
-        _SETS[key] = permutations.spread_out(count, n, seed=seed)
-    return _SETS[key]
+        return self.choices.build(n).to(scores.device)[scores.argmax(-1)].to(scores.dtype) + 1

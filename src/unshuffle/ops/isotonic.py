@@ -32,9 +32,10 @@ def decreasing_blocks(values: Float[Tensor, "batch n"]) -> Int[Tensor, "batch n"
     n = values.shape[-1]
     if n <= 1 or values.numel() == 0:
         return torch.zeros(values.shape, dtype=torch.int64, device=values.device)
-    values = values.double()
+    values = values.detach().double()
     eager = not torch.compiler.is_compiling()
-    fit = _fit_by_rows(values) if eager and n > _MIN_MAX_LIMIT else _fit_by_min_max(values)
+    fit = _FitByRows.apply(values) if eager and n > _MIN_MAX_LIMIT else _fit_by_min_max(values)
+    assert isinstance(fit, Tensor)  # `apply` has no return type
     starts = torch.nn.functional.pad(fit[:, 1:] != fit[:, :-1], (1, 0))
     return starts.cumsum(-1)
 
@@ -52,11 +53,24 @@ def _fit_by_min_max(values: Tensor) -> Tensor:
     return best_end.cummin(-2).values.diagonal(dim1=-2, dim2=-1)  # min over j <= i
 
 
-def _fit_by_rows(values: Tensor) -> Tensor:
-    """One pool-adjacent-violators pass a row, on the CPU."""
-    rows = values.cpu().numpy()
-    fits = [isotonic_regression(row, increasing=False).x for row in rows]
-    return torch.from_numpy(np.stack(fits)).to(values.device)
+class _FitByRows(torch.autograd.Function):
+    """One pool-adjacent-violators pass a row, on the CPU; a Function, because under ``torch.func`` only that sees data."""
+
+    @staticmethod
+    def forward(values: Tensor) -> Tensor:
+        rows = values.cpu().numpy()
+        fits = [isotonic_regression(row, increasing=False).x for row in rows]
+        return torch.from_numpy(np.stack(fits)).to(values.device)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info, in_dims, values: Tensor) -> tuple[Tensor, int]:
+        rows = values.movedim(in_dims[0], 0)
+        fit = _FitByRows.apply(rows.flatten(0, 1))
+        return fit.unflatten(0, rows.shape[:2]), 0
 
 
 def block_mean(values: Float[Tensor, "batch n"], blocks: Int[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:

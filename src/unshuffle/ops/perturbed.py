@@ -18,6 +18,9 @@ from unshuffle import _check
 
 Noise = Literal["gaussian", "gumbel"]
 
+# In units of the noise. Probabilities this far out are 0 and 1 in any dtype, and their derivatives 0.
+_FAR = 1000.0
+
 
 def perturbed_rank(
     scores: Float[Tensor, "..."],
@@ -38,7 +41,7 @@ def perturbed_rank(
     :math:`(\theta_i - \theta_j) / \sigma`.
 
     Args:
-        scores: (..., n, ...) finite real numbers; n items along ``dim``.
+        scores: (..., n, ...) real numbers; n items along ``dim``. Infinite ones take the end ranks, with gradient 0.
         sigma: scale of the noise, positive, in the units of ``scores``. Small is sharp.
         noise: the law of the independent perturbations.
         num_samples: None for the exact expectation; a number for the mean over that many draws.
@@ -48,7 +51,7 @@ def perturbed_rank(
     Returns:
         Expected ranks with the shape and dtype of ``scores``; they sum to n (n + 1) / 2. Exact ones have exact
         derivatives of every order; sampled ones the unbiased first derivative of Berthet et al. (Proposition 3.1) and
-        no second.
+        no second. A set that holds NaN is NaN whole.
 
     Raises:
         TypeError: ``scores`` is not floating point.
@@ -65,20 +68,26 @@ def perturbed_rank(
     _check.positive("perturbed_rank", "sigma", sigma)
     _check.one_of("perturbed_rank", "noise", noise, ("gaussian", "gumbel"))
     _check.axis("perturbed_rank", scores, dim)
-    last = scores.movedim(dim, -1)
+    last = scores.movedim(dim, -1).to(torch.promote_types(scores.dtype, torch.float32))
     if num_samples is None:
-        ranks = 0.5 + win_probability(last.unsqueeze(-1) - last.unsqueeze(-2), sigma=sigma, noise=noise).sum(-1)
+        ranks = 0.5 + win_probability(_gaps(last), sigma=sigma, noise=noise).sum(-1)
     else:
         _check.positive("perturbed_rank", "num_samples", num_samples)
         ranks = _sampled_rank(last, sigma, noise, num_samples, generator)
-    return ranks.movedim(-1, dim)
+    return ranks.movedim(-1, dim).to(scores.dtype)
 
 
 def win_probability(gap: Float[Tensor, "*pairs"], *, sigma: float, noise: Noise) -> Float[Tensor, "*pairs"]:
     """Probability that the first of two perturbed scores, ``gap`` above the second, is the larger."""
     if noise == "gumbel":
-        return torch.sigmoid(gap / sigma)
-    return torch.special.ndtr(gap / (math.sqrt(2) * sigma))
+        return torch.sigmoid((gap / sigma).clamp(-_FAR, _FAR))
+    return torch.special.ndtr((gap / (math.sqrt(2) * sigma)).clamp(-_FAR, _FAR))
+
+
+def _gaps(scores: Tensor) -> Tensor:
+    """All differences of two scores, [..., i, j]; that of two equal infinities, which is NaN, is a tie."""
+    first, second = scores.unsqueeze(-1), scores.unsqueeze(-2)
+    return (first - second).masked_fill((first == second) & first.isinf(), 0.0)
 
 
 def _sampled_rank(
@@ -89,7 +98,8 @@ def _sampled_rank(
     ranks = (scores.detach() + sigma * draws).argsort(dim=-1).argsort(dim=-1).to(scores.dtype) + 1
     centre = (scores.shape[-1] + 1) / 2  # a baseline: it changes no expectation and lowers the variance
     # Zero in value, and in gradient <score, d theta> / sigma: the derivative of the density behind each draw.
-    lever = (score * (scores - scores.detach())).sum(-1, keepdim=True) / sigma
+    change = (scores - scores.detach()).masked_fill(scores.isinf(), 0.0)
+    lever = (score * change).sum(-1, keepdim=True) / sigma
     return (ranks + (ranks - centre) * lever).mean(0)
 
 

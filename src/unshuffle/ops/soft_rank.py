@@ -7,6 +7,8 @@ strengths give the hard answer, large ones pull all items to the middle.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,7 +25,7 @@ def soft_rank(
     .. math:: \arg\min_{y \in \mathcal{P}(1, \dots, n)} \; \tfrac12 \lVert y - \theta / \varepsilon \rVert^2
 
     Args:
-        values: (..., n, ...) finite real numbers; n items along ``dim``.
+        values: (..., n, ...) real numbers; n items along ``dim``. Infinite ones take the end ranks, with gradient 0.
         regularization_strength: :math:`\varepsilon > 0`, in the units of ``values``. The answer is the hard ranks when
             neighbours in the sorted order lie further apart than this.
         dim: the axis that holds the items.
@@ -44,10 +46,11 @@ def soft_rank(
     rows, shape = _rows("soft_rank", values, regularization_strength, dim)
     ordered, order = rows.sort(dim=-1, descending=True)
     weights = _weights(ordered)
-    blocks = decreasing_blocks(ordered.double() - regularization_strength * weights.double())
-    # Sums of values and of weights stay apart: nothing cancels, however large the values.
-    spread = (ordered - block_mean(ordered, blocks)) / regularization_strength
-    ranks = spread + block_mean(weights, blocks)
+    # No block holds a gap above n / 2 strengths: the means of its parts would have to cross.
+    theta = _descent(_gaps(ordered) / regularization_strength, widest=ordered.shape[-1])
+    blocks = decreasing_blocks(theta - weights)
+    # Values and weights stay apart, so that a block of one has a whole rank, exactly.
+    ranks = theta - block_mean(theta, blocks) + block_mean(weights, blocks)
     return _restore(torch.zeros_like(ranks).scatter(-1, order, ranks), values, shape, dim)
 
 
@@ -80,25 +83,40 @@ def soft_sort(
     rows, shape = _rows("soft_sort", values, regularization_strength, dim)
     ordered = rows.sort(dim=-1, descending=True).values
     weights = _weights(ordered)
-    blocks = decreasing_blocks(weights.double() - regularization_strength * ordered.double())
+    # One gap above n^2 / 2 joins all items in one block, whatever its size.
+    theta = _descent(_gaps(ordered) * regularization_strength, widest=ordered.shape[-1] ** 2)
+    blocks = decreasing_blocks(weights - theta)
     spread = (weights - block_mean(weights, blocks)) / regularization_strength
     return _restore((spread + block_mean(ordered, blocks)).flip(-1), values, shape, dim)
 
 
 def _rows(function: str, values: Tensor, strength: float, dim: int) -> tuple[Tensor, torch.Size]:
-    """Checks the arguments and folds all other axes: (rows, n) in at least single precision."""
+    """Checks the arguments and folds all other axes: (rows, n), in double precision until the answer."""
     _check.floating(function, "values", values)
     _check.positive(function, "regularization_strength", strength)
     _check.axis(function, values, dim)
     moved = values.movedim(dim, -1)
-    wide = moved.float() if values.dtype in (torch.float16, torch.bfloat16) else moved
-    return wide.reshape(-1, wide.shape[-1]), moved.shape
+    return moved.double().reshape(math.prod(moved.shape[:-1]), moved.shape[-1]), moved.shape
 
 
 def _restore(rows: Tensor, values: Tensor, shape: torch.Size, dim: int) -> Tensor:
     """Unfolds the rows, in the caller's dtype; a row that held NaN is NaN whole."""
     answer = rows.reshape(shape).movedim(-1, dim).to(values.dtype)
     return torch.where(values.isnan().any(dim=dim, keepdim=True), torch.nan, answer)
+
+
+def _gaps(ordered: Tensor) -> Tensor:
+    """How far each entry lies below the one before it; 0 for the first."""
+    return -ordered.diff(dim=-1, prepend=ordered[:, :1])
+
+
+def _descent(gaps: Tensor, *, widest: float) -> Tensor:
+    """Counts down from 0 by gaps, clipped where a wider one changes nothing.
+
+    Sums over the result are exact to rounding whatever the magnitude and the offset of the values. An infinite gap is
+    a wide one; that of two equal infinities, which is NaN, is a tie.
+    """
+    return -gaps.nan_to_num(nan=0.0, posinf=widest).clamp_max(widest).cumsum(-1)
 
 
 def _weights(ordered: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""``unshuffle embed RUN --data FOLDER --out features.parquet``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from unshuffle._files import write_atomically
+from unshuffle.cli.parsing import parse
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """Options of ``unshuffle embed``."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a trained run."""
+    data: Path
+    """Folder with the images."""
+    out: Path = Path("features.parquet")
+    """Table to write: name, label and features, one row an image."""
+    batch_size: int = 256
+    """Images at a time."""
+    workers: int = 0
+    """Processes that read images."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, mps."""
+    max_unreadable: int = 100
+    """Images that may be unreadable and are skipped; one more stops the command."""
+
+
+def run(arguments: list[str]) -> int:
+    """The command."""
+    options = parse(EmbedOptions, command="embed", arguments=arguments, description="Embeds every image of a folder.")
+    from unshuffle.data.loaders import SkipLog
+    from unshuffle.evals.embed import embed_dataset
+    from unshuffle.evals.encoder import load
+    from unshuffle.train.progress import Terminal
+
+    encoder = load(options.run, device=options.device)
+    dataset = encoder.open(options.data)
+    terminal = Terminal()
+    skipped = SkipLog(options.max_unreadable, terminal.say)
+    terminal.start("embedding", len(dataset))
+    try:
+        features = embed_dataset(
+            {"features": encoder.embed}, dataset, batch_size=options.batch_size, workers=options.workers,
+            skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+        )  # fmt: skip
+    finally:
+        terminal.stop()
+    names = [dataset.names[i] for i in features.index]
+    labels = None if features.labels is None else [dataset.classes[i] for i in features.labels]
+    _write(options.out, features.vectors["features"], names, labels)
+    text = (
+        f"{len(names)} images x {features.vectors['features'].shape[1]} features in {options.out}. {skipped.summary()}"
+    )
+    Console().print(text, highlight=False, markup=False)
+    return 0
+
+
+def _write(path: Path, vectors: np.ndarray, names: list[str], labels: list[str] | None) -> None:
+    """A Parquet table with columns name, label (where known) and features, a list of float32."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    flat = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
+    columns = {"name": pa.array(names)} | ({} if labels is None else {"label": pa.array(labels)})
+    columns["features"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))

@@ -1,0 +1,197 @@
+"""From any data set to batches of :class:`Raw`, so that the order of samples is a function and not a state.
+
+The batch of a step depends on (seed, step) alone, and what a data set draws while it reads a sample on (seed, epoch,
+index): a run that is stopped anywhere and goes on sees the same data as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from unshuffle._check import Explained
+from unshuffle.types import Raw
+
+
+class Unreadable(NamedTuple):
+    """A sample that could not be read: what it is called, and why."""
+
+    name: str
+    reason: str
+
+
+class Loaded(NamedTuple):
+    """What a loader yields: a batch (None where not one sample of it could be read) and what was skipped."""
+
+    raw: Raw | None
+    skipped: list[Unreadable]
+
+
+class Batches(Sampler):
+    """The samples of each step, as (epoch, index) pairs: a function of (seed, step).
+
+    Every epoch is a fresh permutation of the data, of which the incomplete last batch is left out. Each process takes
+    every ``processes``-th sample of the common batch.
+    """
+
+    def __init__(
+        self, size: int, *, batch_size: int, seed: int, first: int, last: int, rank: int = 0, processes: int = 1
+    ) -> None:
+        assert processes <= batch_size <= size, (size, batch_size, processes)
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.first, self.last, self.rank, self.processes = first, last, rank, processes
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch, order, current = self.size // self.batch_size, [], -1
+        for step in range(self.first, self.last):
+            epoch, k = divmod(step, per_epoch)
+            if epoch != current:
+                current, order = epoch, self._order(epoch)
+            batch = order[k * self.batch_size : (k + 1) * self.batch_size]
+            yield [(epoch, i) for i in batch[self.rank :: self.processes]]
+
+    def _order(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+        return torch.randperm(self.size, generator=generator).tolist()
+
+
+class Reader(Dataset):
+    """Wraps a data set: reads item ``index`` as if it were the first thing drawn from (seed, epoch, index)."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, Tensor | None] | Unreadable:
+        epoch, index = key
+        seed_everything(mix(self.seed, epoch, index))
+        sample = self.dataset[index]
+        if isinstance(sample, Unreadable):
+            return sample
+        item, label = _split(sample)
+        return as_item(item), index, None if label is None else torch.as_tensor(label)
+
+
+def training_loader(dataset: Dataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
+    """Yields :class:`Loaded` for every step of ``batches``."""
+    reader = Reader(dataset, batches.seed)
+    return DataLoader(
+        reader, batch_sampler=batches, num_workers=workers, collate_fn=collate, pin_memory=pin_memory,
+        generator=torch.Generator().manual_seed(batches.seed),
+    )  # fmt: skip
+
+
+def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed: int = 0) -> DataLoader:
+    """Yields :class:`Loaded` for every sample once, in order."""
+    size = len(cast(Sequence, dataset))
+    batches = [[(0, i) for i in range(start, min(start + batch_size, size))] for start in range(0, size, batch_size)]
+    return DataLoader(
+        Reader(dataset, seed), batch_sampler=batches, num_workers=workers, collate_fn=collate,
+        generator=torch.Generator().manual_seed(seed),
+    )  # fmt: skip
+
+
+def collate(samples: list[tuple[Tensor, int, Tensor | None] | Unreadable]) -> Loaded:
+    """Stacks what could be read and lists what could not.
+
+    Raises:
+        ValueError: samples of different shapes, or only some with a label.
+    """
+    skipped = [s for s in samples if isinstance(s, Unreadable)]
+    read = [s for s in samples if not isinstance(s, Unreadable)]
+    if not read:
+        return Loaded(None, skipped)
+    items, index, labels = zip(*read)
+    if len(shapes := {tuple(i.shape) for i in items}) > 1:
+        raise ValueError(f"samples of one data set must have one shape; got {' and '.join(map(str, sorted(shapes)))}.")
+    known = [label for label in labels if label is not None]
+    if known and len(known) < len(labels):
+        raise ValueError("some samples have a label and some have none; give all of them one, or none.")
+    return Loaded(Raw(torch.stack(items), torch.tensor(index), torch.stack(known) if known else None), skipped)
+
+
+def as_item(item: Any) -> Tensor:
+    """One sample as (C, H, W): tensors as they are (a 2-D one is grey), arrays and PIL images with channels last.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: it has too few axes.
+    """
+    if isinstance(item, Tensor):
+        tensor = item
+    elif isinstance(item, np.ndarray) or hasattr(item, "getbands"):
+        tensor = torch.from_numpy(np.array(item))
+        tensor = tensor.permute(2, 0, 1).contiguous() if tensor.ndim == 3 else tensor
+    else:
+        raise TypeError(f"a sample must be a tensor, an array or a PIL image; got {type(item).__name__}.")
+    if tensor.ndim < 2:
+        raise ValueError(f"a sample must be (C, H, W) or (H, W); got shape {tuple(tensor.shape)}.")
+    return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor
+
+
+def _split(sample: Any) -> tuple[Any, Any]:
+    """Parts (item, label); a data set may give items alone."""
+    if isinstance(sample, (tuple, list)):
+        item, *rest = sample
+        return item, rest[0] if rest else None
+    return sample, None
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several numbers; different tuples give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds PyTorch, numpy and Python alike."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (users' data sets draw from it)
+    random.seed(seed)
+
+
+class TooManyUnreadable(Explained):
+    """More samples could not be read than the caller allows."""
+
+
+class SkipLog:
+    """Counts unreadable samples by name, tells each once, and stops the job past a limit.
+
+    Args:
+        limit: how many may be skipped.
+        say: told one line for each.
+    """
+
+    def __init__(self, limit: int = 100, say: Callable[[str], None] | None = None) -> None:
+        self.limit, self.say = limit, say
+        self.reasons: dict[str, str] = {}
+
+    def add(self, skipped: list[Unreadable]) -> None:
+        """Takes note of a batch's unreadable samples.
+
+        Raises:
+            TooManyUnreadable: that makes more than ``limit``.
+        """
+        for name, reason in skipped:
+            if name in self.reasons:
+                continue
+            self.reasons[name] = reason
+            if self.say is not None:
+                self.say(f"skipped {name}: {reason}")
+        if len(self.reasons) > self.limit:
+            raise TooManyUnreadable(f"{self.summary()} The limit is {self.limit} (--max-unreadable).")
+
+    def summary(self) -> str:
+        """How many were skipped, and the first few by name."""
+        if not self.reasons:
+            return "Nothing was skipped."
+        first = "; ".join(f"{n} ({r})" for n, r in list(self.reasons.items())[:3])
+        more = f"; and {len(self.reasons) - 3} more" if len(self.reasons) > 3 else ""
+        return f"{len(self.reasons)} unreadable: {first}{more}."

@@ -1,0 +1,146 @@
+"""Representations side by side: same labels, same probe, same test rows for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from unshuffle.evals.metrics import score
+from unshuffle.evals.probes import linear_probe
+from unshuffle.evals.results import Stamp
+from unshuffle.types import Result
+
+
+class Task(NamedTuple):
+    """Something to predict: ``train`` is (n,) and ``test`` (m,), the targets of both parts of the data."""
+
+    name: str
+    kind: Literal["classification", "regression"]
+    train: np.ndarray
+    test: np.ndarray
+
+
+class Probe(Protocol):
+    """A learner on frozen features, such as :func:`~unshuffle.evals.probes.linear_probe`."""
+
+    def __call__(
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        test_features: np.ndarray,
+        *,
+        task: Literal["classification", "regression"],
+        seed: int,
+    ) -> np.ndarray: ...
+
+
+class Subset(NamedTuple):
+    """The labelled rows of one draw: ``n`` of them, (n,) ``indices``."""
+
+    n: int
+    draw: int
+    indices: np.ndarray
+
+
+def label_subsets(size: int, counts: Sequence[int], *, draws: int, seed: int) -> list[Subset]:
+    """Draws the rows whose labels a probe may see.
+
+    Every draw of every count is fresh, and depends on nothing but (seed, count, draw). A count that is not below
+    ``size`` means all rows, once.
+
+    Args:
+        size: how many rows there are.
+        counts: how many labels to give, in the order wanted.
+        draws: how often each count is drawn.
+        seed: of all draws.
+
+    Returns:
+        The subsets, count after count, rows without repetition.
+
+    Raises:
+        ValueError: a count, ``size`` or ``draws`` is not positive.
+
+    Example:
+        >>> [(n, draw, len(rows)) for n, draw, rows in label_subsets(10, [4, 10], draws=2, seed=0)]
+        [(4, 0, 4), (4, 1, 4), (10, 0, 10)]
+    """
+    if size < 1 or draws < 1 or any(count < 1 for count in counts):
+        raise ValueError(
+            f"label_subsets: `size`, `draws` and each of `counts` must be at least 1; got {size}, {draws} and "
+            f"{list(counts)}."
+        )
+    subsets = []
+    for count in dict.fromkeys(min(count, size) for count in counts):
+        if count == size:
+            subsets.append(Subset(size, 0, np.arange(size)))
+            continue
+        for draw in range(draws):
+            rng = np.random.default_rng([seed, count, draw])
+            subsets.append(Subset(count, draw, rng.choice(size, count, replace=False)))
+    return subsets
+
+
+def compare(
+    representations: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    tasks: Sequence[Task],
+    counts: Sequence[int],
+    *,
+    draws: int = 5,
+    seed: int = 0,
+    probe: Probe = linear_probe,
+    stamp: Stamp,
+    progress: Callable[[str], None] | None = None,
+) -> list[Result]:
+    """Scores every representation on every task with every number of labels.
+
+    Args:
+        representations: name -> (n, d) training and (m, d) test features, rows in one order throughout.
+        tasks: what to predict from them.
+        counts: numbers of labels; see :func:`label_subsets`, whose subsets all representations share.
+        draws: how often each number of labels is drawn.
+        seed: of the draws and of the probe, which gets ``seed + draw``.
+        probe: the learner.
+        stamp: the shared fields of the results.
+        progress: is told, before each fit, what is fitted.
+
+    Returns:
+        One result for each task, subset and representation, in this nesting; ``layer`` is the representation's name
+        and ``seed`` the draw.
+
+    Raises:
+        ValueError: representations and tasks do not agree on the numbers of rows.
+
+    Example:
+        >>> from unshuffle.evals.results import stamp
+        >>> rows = np.array([[0.0], [0.1], [0.9], [1.0]])
+        >>> high = Task("high", "classification", np.array([0, 0, 1, 1]), np.array([0, 1]))
+        >>> results = compare({"raw": (rows, rows[[0, 3]])}, [high], [4], stamp=stamp("toy", "test", "none"))
+        >>> [(r.task, r.layer, r.n, r.metric, r.value) for r in results]
+        [('high', 'raw', 4, 'accuracy', 1.0)]
+    """
+    size = _rows(representations, tasks)
+    subsets = label_subsets(size, counts, draws=draws, seed=seed)
+    results = []
+    for task, subset, (name, (train, test)) in product(tasks, subsets, representations.items()):
+        if progress is not None:
+            progress(f"{task.name}: {name}, {subset.n} labels, draw {subset.draw + 1}")
+        rows = subset.indices
+        predictions = probe(train[rows], task.train[rows], test, task=task.kind, seed=seed + subset.draw)
+        metric, value = score(task.kind, predictions, task.test)
+        results.append(Result(task.name, metric, value, subset.n, subset.draw, layer=name, **stamp._asdict()))
+    return results
+
+
+def _rows(representations: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: Sequence[Task]) -> int:
+    """The number of training rows, on which all agree."""
+    sizes = {f"representation {name!r}": (len(train), len(test)) for name, (train, test) in representations.items()}
+    sizes |= {f"task {task.name!r}": (len(task.train), len(task.test)) for task in tasks}
+    if len(set(sizes.values())) != 1:
+        told = ", ".join(f"{name} {train} and {test}" for name, (train, test) in sizes.items()) or "none"
+        raise ValueError(
+            f"compare: `representations` and `tasks` must have the same numbers of training and test rows; got {told}."
+        )
+    return next(iter(sizes.values()))[0]

@@ -1,0 +1,127 @@
+"""Result lines: what was measured, on what, by which command, and when.
+
+A run's ``results.jsonl`` only grows. Each line is one JSON object, a :class:`~unshuffle.types.Result` or a
+:class:`~unshuffle.types.Figure`, told apart by its ``record``.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from unshuffle.types import Figure, Result
+
+
+class Stamp(NamedTuple):
+    """What all results of one evaluation share: the last fields of a :class:`~unshuffle.types.Result`."""
+
+    data: str
+    split: str
+    recipe: str
+    command: str
+    machine: str
+    date: str
+
+
+def stamp(data: str, split: str, recipe: str) -> Stamp:
+    """Says how, where and when the current program measures.
+
+    The command is that of this process, with every absolute path cut down to its last part, and the machine is told
+    by its kind: a line can be published as it is.
+
+    Args:
+        data: the data set's name.
+        split: the part of it that is measured on.
+        recipe: the recipe's name.
+
+    Returns:
+        The stamp, dated today (UTC).
+
+    Example:
+        >>> stamp("notes", "test", "shuffle")[:3]
+        ('notes', 'test', 'shuffle')
+    """
+    return Stamp(data, split, recipe, _command(), _machine(), datetime.now(timezone.utc).date().isoformat())
+
+
+def append(folder: str | Path, records: Iterable[Result | Figure]) -> None:
+    """Adds lines to ``results.jsonl`` of a run's folder, all of them or none.
+
+    The lines are on the disk when this returns. Where the disk is full the file is cut back to what it was.
+
+    Args:
+        folder: an existing folder.
+        records: results and figures.
+
+    Raises:
+        ValueError: a result's value is NaN or infinite; nothing is written.
+        OSError: the folder is missing or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     append(folder, [Figure("puzzles", "puzzles.npz", "Puzzles", "")])
+        ...     print((Path(folder) / "results.jsonl").read_text().strip())
+        {"record": "figure", "kind": "puzzles", "file": "puzzles.npz", "title": "Puzzles", "caption": ""}
+    """
+    text = "".join(_line(record) + "\n" for record in records)
+    # Unbuffered, so that the lines reach the file in one call; appended, so that two writers do not overwrite.
+    with open(Path(folder) / "results.jsonl", "ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        # An interrupted writer may have left half a line: it must not swallow ours.
+        file.seek(max(0, size - 1))
+        torn = file.read(1) not in (b"", b"\n")
+        try:
+            _write(file, ("\n" * torn + text).encode())
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def _write(file: Any, data: bytes) -> None:
+    if file.write(data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+    os.fsync(file.fileno())
+
+
+def _line(record: Result | Figure) -> str:
+    if isinstance(record, Figure):
+        return json.dumps({"record": "figure", **record._asdict()}, ensure_ascii=False)
+    if not math.isfinite(record.value):
+        raise ValueError(
+            f"append: `value` of a result must be finite; got {record.value} for the {record.metric} of task "
+            f"{record.task!r}, layer {record.layer!r}, n {record.n}, seed {record.seed}. Look at what was measured."
+        )
+    plain = {"value": float(record.value), "n": int(record.n), "seed": int(record.seed)}
+    return json.dumps({"record": "result", **record._asdict(), **plain}, ensure_ascii=False)
+
+
+def _command() -> str:
+    program = Path(sys.argv[0])
+    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else program.name
+    return shlex.join([*name.split(), *map(_without_folders, sys.argv[1:])])
+
+
+def _without_folders(argument: str) -> str:
+    flag, equals, value = argument.rpartition("=")
+    return f"{flag}{equals}{Path(value).name}" if Path(value).is_absolute() else argument
+
+
+def _machine() -> str:
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    parts = [f"{cores} core{'s' if cores > 1 else ''}", platform.machine(), f"torch {torch.__version__.split('+')[0]}"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join(parts)

@@ -1,0 +1,131 @@
+"""Scorers: networks that give the items of a sample scores to be ranked.
+
+``ContextFree`` sees every patch alone first and joins all of them in two fully connected layers (the jigsaw network);
+``ItemScorer`` scores each item of a set alone. Both embed as well as score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unshuffle.nets.alexnet import AlexNet
+from unshuffle.nets.small import SmallConv
+from unshuffle.values import register
+
+
+@register
+@dataclass(frozen=True)
+class ContextFreeNet:
+    """Describes a :class:`ContextFree` network: enough to build it again."""
+
+    backbone: SmallConv | AlexNet
+    patches: int
+    patch_shape: tuple[int, ...]
+    outputs: int
+    patch_features: int = 128
+    hidden: int = 512
+    dropout: float = 0.0
+
+    def build(self) -> ContextFree:
+        """The network, with fresh weights."""
+        return ContextFree(self.backbone.build(self.patch_shape[0]), self)
+
+
+class ContextFree(nn.Module):
+    """The context-free network: one backbone for all patches, then two aggregate fully connected layers.
+
+    Until the first aggregate layer no patch knows of another; that layer is also the embedding.
+
+    Args:
+        backbone: any module from (B, C, h, w) to (B, ...) features of one patch.
+        shape: number and shape of the patches, and the layers' sizes.
+
+    Raises:
+        ValueError: the backbone cannot take patches of this size.
+
+    Source: Noroozi & Favaro 2016, section 3; Shuffle to Learn, section 2.3.
+    """
+
+    def __init__(self, backbone: nn.Module, shape: ContextFreeNet) -> None:
+        super().__init__()
+        self.backbone = backbone
+        features = feature_count(backbone, shape.patch_shape)
+        self.patch = nn.Sequential(nn.Flatten(), nn.Linear(features, shape.patch_features), nn.ReLU(inplace=True))
+        self.aggregate = nn.Sequential(
+            nn.Linear(shape.patches * shape.patch_features, shape.hidden), nn.BatchNorm1d(shape.hidden)
+        )
+        self.score = nn.Sequential(nn.ReLU(), nn.Dropout(shape.dropout), nn.Linear(shape.hidden, shape.outputs))
+
+    def embed(self, patches: Float[Tensor, "batch n c h w"]) -> Float[Tensor, "batch hidden"]:
+        """The first aggregate layer, after its ReLU."""
+        return self._joined(patches).relu()
+
+    def forward(self, patches: Float[Tensor, "batch n c h w"]) -> Float[Tensor, "batch outputs"]:
+        """The scores."""
+        return self.score(self._joined(patches))
+
+    def _joined(self, patches: Tensor) -> Tensor:
+        batch, n = patches.shape[:2]
+        alone = self.patch(self.backbone(patches.flatten(0, 1)))
+        return self.aggregate(alone.reshape(batch, n * alone.shape[-1]))
+
+
+@register
+@dataclass(frozen=True)
+class ItemNet:
+    """Describes an :class:`ItemScorer`: enough to build it again."""
+
+    backbone: SmallConv | AlexNet
+    item_shape: tuple[int, ...]
+    hidden: int = 128
+
+    def build(self) -> ItemScorer:
+        """The network, with fresh weights."""
+        return ItemScorer(self.backbone.build(self.item_shape[0]), self)
+
+
+class ItemScorer(nn.Module):
+    """One score an item, from that item alone.
+
+    Args:
+        backbone: any module from (B, C, h, w) to (B, ...) features of one item.
+        shape: the items' shape and the layer's size.
+    """
+
+    def __init__(self, backbone: nn.Module, shape: ItemNet) -> None:
+        super().__init__()
+        self.backbone = backbone
+        features = feature_count(backbone, shape.item_shape)
+        self.features = nn.Sequential(nn.Flatten(), nn.Linear(features, shape.hidden), nn.ReLU())
+        self.score = nn.Linear(shape.hidden, 1)
+
+    def embed(self, items: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch hidden"]:
+        """The last layer before the score."""
+        return self.features(self.backbone(items))
+
+    def forward(self, sets: Float[Tensor, "batch n c h w"]) -> Float[Tensor, "batch n"]:
+        """The scores of all items of all sets."""
+        return self.score(self.embed(sets.flatten(0, 1))).reshape(sets.shape[:2])
+
+
+def feature_count(backbone: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many features ``backbone`` gives for one input of ``shape``.
+
+    Raises:
+        ValueError: it cannot take inputs of this size.
+    """
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            return backbone.eval()(torch.zeros(1, *shape)).flatten(1).shape[1]
+    except RuntimeError as error:
+        raise ValueError(
+            f"the backbone {type(backbone).__name__} cannot take patches of shape {tuple(shape)}: {error}. "
+            "Use larger images, fewer patches, or a smaller backbone."
+        ) from error
+    finally:
+        backbone.train(training)

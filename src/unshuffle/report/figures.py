@@ -1,0 +1,254 @@
+"""Pictures: arrays in, PNG bytes out.
+
+One picture serves light and dark pages: the ground is transparent and the ink a grey that reads on both. Matplotlib is
+imported on first use, without pyplot, and the reader's own style and backend are left alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from unshuffle.report.read import Metrics
+
+Arrays = Mapping[str, np.ndarray]
+
+INK, WRONG = "#7d8492", "#dd4b3e"
+# Of middling lightness, so that each reads on white and on black.
+_TEN = ["#3f87d9", "#ee8a2b", "#3ca65c", "#d9534f", "#9673c9", "#a4725a", "#dd79b8", "#8a8f98", "#b3a62a", "#2fb3c4"]
+_STYLE = {
+    "text.parse_math": False,  # a `$` in a label is a dollar, not mathematics
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.2,
+    "legend.frameon": False,
+    "font.size": 9.5,
+    "agg.path.chunksize": 10_000,
+}
+_DPI = 192  # twice that of a page, for sharp screens
+_MOST_SAMPLES, _MOST_SETS, _MOST_IN_LEGEND = 16, 10, 20
+
+
+def draw(kind: str, arrays: Arrays) -> bytes:
+    """Draws one picture.
+
+    Args:
+        kind: ``puzzle``: ``before``, ``solved``, ``truth`` (k, H, W[, 3]) in [0, 1], ``partial_ranks`` (k,), scalar
+            ``spectrogram``. ``map``: ``xy`` (N, 2), ``label`` (N,), and optionally ``names``, ``value`` (N,), scalar
+            ``continuous``. ``sets``: ``images`` (k, n, H, W[, 3]), ``scores`` and ``truth`` (k, n).
+        arrays: the arrays by name.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        ValueError: the kind is unknown, or an array is missing or of the wrong shape.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"a picture of kind {kind!r} is not known here; known are {', '.join(sorted(KINDS))}.")
+    with _style():
+        return KINDS[kind](arrays)
+
+
+def draw_curve(metrics: list[Metrics], column: str) -> bytes:
+    """Draws one logged column against the step: a colour for each run, thin for training, strong for other splits."""
+    with _style():
+        figure, axes = _figure(4.5, 2.7)
+        palette = _palette(len(metrics))
+        several = len(metrics) > 1
+        for run, colour in zip(metrics, palette):
+            for (name, split), (steps, values) in run.series.items():
+                if name == column:
+                    look: dict[str, Any] = {"lw": 1.0, "alpha": 0.75} if split == "train" else {"lw": 2.0}
+                    look["marker"] = "o" if len(steps) <= 25 else None
+                    label = f"{_short(run.name) or 'this run'}, {_short(split)}" if several else _short(split)
+                    axes.plot(steps, values, color=colour, ms=3, label=label, **look)
+        axes.set_xlabel("step")
+        axes.margins(x=0.02)
+        if len(axes.lines) > 1:
+            axes.legend(fontsize=8.5)
+        return _png(figure)
+
+
+def _puzzle(arrays: Arrays) -> bytes:
+    before, solved, truth, ranks = _need(arrays, "before", "solved", "truth", "partial_ranks")
+    count = min(len(before), _MOST_SAMPLES)
+    if not before.shape == solved.shape == truth.shape or before.ndim not in (3, 4) or not count:
+        raise ValueError(
+            "a puzzle's before, solved and truth must be equal in shape, (k, H, W) or (k, H, W, 3) with k > 0; "
+            f"got {before.shape}, {solved.shape} and {truth.shape}."
+        )
+    width, left = float(np.clip(before.shape[2] / before.shape[1], 0.4, 4)), 1.15
+    across = min(count, max(1, int(9 / (width + 0.08))))
+    bands, pitch = -(-count // across), 3 * 1.06 + 0.8
+    across = -(-count // bands)  # bands of equal length
+    spectrogram = bool(arrays.get("spectrogram", False))
+    with _board(left + across * (width + 0.08), bands * pitch - 0.45, inches=0.95) as (figure, axes):
+        for i in range(count):
+            x, top = left + (i % across) * (width + 0.08), (i // across) * pitch
+            for row, picture in enumerate((before[i], solved[i], truth[i])):
+                _tile(axes, picture, x, top + row * 1.06, width, spectrogram=spectrogram)
+            axes.text(x + width / 2, top + 3.32, f"{float(ranks[i]):.2f}", ha="center", va="center")
+        for top in np.arange(bands) * pitch:
+            for y, name in zip((0.5, 1.56, 2.62, 3.32), ("before", "as solved", "truth", "partial ranks")):
+                axes.text(left - 0.12, top + y, name, ha="right", va="center")
+        return _png(figure)
+
+
+def _map(arrays: Arrays) -> bytes:
+    xy, label = _need(arrays, "xy", "label")
+    if xy.ndim != 2 or xy.shape[1] != 2 or label.shape != xy.shape[:1] or not len(xy):
+        raise ValueError(f"a map's xy must be (N, 2) and its label (N,) with N > 0; got {xy.shape} and {label.shape}.")
+    figure, axes = _figure(4.5, 3.6)
+    axes.set_axis_off()
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.02)
+    # Drawn in random order: the class drawn last would hide the others.
+    order = np.random.default_rng(0).permutation(len(xy))
+    look: dict[str, Any] = {"s": float(np.clip(6000 / len(xy), 1.5, 20)), "linewidths": 0, "alpha": 0.85}
+    if arrays.get("continuous", False):
+        value = np.asarray(arrays.get("value", label), dtype=float)
+        points = axes.scatter(*xy[order].T, c=value[order], cmap="viridis", **look)
+        figure.colorbar(points, ax=axes, shrink=0.8).outline.set_visible(False)
+    else:
+        classes, place = np.unique(label, return_inverse=True)
+        palette = np.array(_palette(len(classes)))
+        axes.scatter(*xy[order].T, c=palette[place.ravel()[order]], **look)
+        if len(classes) <= _MOST_IN_LEGEND:
+            _legend(axes, palette, [_class_name(arrays.get("names"), one) for one in classes])
+    return _png(figure)
+
+
+def _sets(arrays: Arrays) -> bytes:
+    images, scores, truth = _need(arrays, "images", "scores", "truth")
+    if images.ndim not in (4, 5) or not images.shape[:2] == scores.shape == truth.shape or not scores.size:
+        raise ValueError(
+            "a set's images must be (k, n, H, W) and its scores and truth (k, n), none empty; "
+            f"got {images.shape}, {scores.shape} and {truth.shape}."
+        )
+    rows, n = min(len(images), _MOST_SETS), images.shape[1]
+    with _board(n * 1.08, rows * 1.55 + 0.45, inches=min(0.72, 9 / n)) as (figure, axes):
+        axes.text(0, 0.15, "lowest predicted score first", ha="left", va="center", fontsize=8.5)
+        for row in range(rows):
+            order = np.argsort(scores[row], kind="stable")
+            # Values are compared, not items: two equal ones are right in either order.
+            wrong = truth[row][order] != np.sort(truth[row])
+            for k, item in enumerate(order):
+                x, y = k * 1.08, 0.45 + row * 1.55
+                _tile(axes, images[row, item], x, y, 1.0, frame=WRONG if wrong[k] else None)
+                look = {"color": WRONG, "weight": "bold"} if wrong[k] else {}
+                axes.text(x + 0.5, y + 1.2, f"{truth[row][item]:g}", ha="center", va="center", fontsize=8.5, **look)
+        return _png(figure)
+
+
+KINDS: dict[str, Callable[[Arrays], bytes]] = {"puzzle": _puzzle, "map": _map, "sets": _sets}
+
+
+def _need(arrays: Arrays, *names: str) -> list[np.ndarray]:
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"its file must hold the arrays {', '.join(names)}; missing: {', '.join(missing)}.")
+    return [arrays[name] for name in names]
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    try:
+        import matplotlib.style
+    except ModuleNotFoundError as error:
+        raise ImportError("pictures need matplotlib: pip install 'unshuffle[train]'") from error
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+@contextmanager
+def _board(width: float, height: float, *, inches: float) -> Iterator[tuple[Any, Any]]:
+    """One bare pair of axes for many small images: units are ``inches`` long, y runs downwards."""
+    figure, axes = _figure(width * inches, height * inches)
+    figure.set_layout_engine("none")
+    axes.set_position((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    yield figure, axes
+
+
+def _tile(
+    axes: Any,
+    picture: np.ndarray,
+    x: float,
+    y: float,
+    width: float,
+    *,
+    spectrogram: bool = False,
+    frame: str | None = None,
+) -> None:
+    axes.imshow(
+        np.clip(np.nan_to_num(np.asarray(picture, dtype=float)), 0, 1),
+        extent=(x, x + width, y + 1, y),
+        aspect="auto",
+        origin="lower" if spectrogram else "upper",
+        cmap="magma" if spectrogram else "gray",
+        vmin=0,
+        vmax=1,
+    )
+    if frame:
+        axes.plot([x, x + width, x + width, x, x], [y, y, y + 1, y + 1, y], color=frame, lw=2, clip_on=False)
+
+
+def _palette(count: int) -> list[Any]:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    if count <= 10:
+        return [to_rgb(colour) for colour in _TEN[:count]]
+    if count <= 20:
+        return list(colormaps["tab20"].colors)[:count]  # type: ignore[attr-defined]
+    return [colour[:3] for colour in colormaps["turbo"](np.linspace(0.05, 0.95, count))]
+
+
+def _class_name(names: np.ndarray | None, label: Any) -> str:
+    known = names is not None and np.issubdtype(type(label), np.integer) and 0 <= label < len(names)
+    return str(names[label]) if names is not None and known else f"{label}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
+
+
+def _legend(axes: Any, palette: np.ndarray, names: list[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    dots = [Line2D([], [], ls="", marker="o", ms=5, color=colour) for colour in palette]
+    legend = axes.legend(dots, ["?"] * len(dots), loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1)
+    # Set afterwards: matplotlib takes a label with a leading underscore as hidden.
+    for text, name in zip(legend.get_texts(), names):
+        text.set_text(_short(name))
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.03)
+    return buffer.getvalue()

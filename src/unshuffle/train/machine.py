@@ -1,0 +1,31 @@
+"""Where and how a job runs; nothing here changes what is learned, but for the precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unshuffle.values import register
+
+
+@register
+@dataclass(frozen=True)
+class Machine:
+    """Hardware and bookkeeping of one job."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, mps: any accelerator that Lightning knows."""
+    devices: int = 1
+    """Devices (processes) on each machine."""
+    nodes: int = 1
+    """Machines that train together."""
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
+    """Arithmetic of the network; losses always compute in at least single precision."""
+    workers: int = 0
+    """Processes that read samples, beside each training process."""
+    save_every: float = 60.0
+    """Seconds between resumable checkpoints; 0 saves after every step."""
+    log_every: int = 10
+    """Steps between rows of metrics.csv."""
+    max_unreadable: int = 100
+    """Samples that may be unreadable and are skipped; one more stops the job."""

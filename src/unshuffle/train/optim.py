@@ -1,0 +1,64 @@
+"""Optimisers as frozen values. The learning rate is a function of the step, so there is no scheduler to save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from unshuffle.values import register
+
+
+@register
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW with a linear warm-up and a cosine decay to zero."""
+
+    lr: float = 1e-3
+    """Largest learning rate."""
+    weight_decay: float = 0.01
+    """Of weights; biases and normalisation layers have none."""
+    warmup: float = 0.1
+    """Share of the steps in which the rate rises to its largest."""
+
+    def build(self, method: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of all parameters of ``method``."""
+        return torch.optim.AdamW(decay_groups(method, self.weight_decay), lr=self.lr)
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        rising = max(1, round(self.warmup * total))
+        if step < rising:
+            return self.lr * (step + 1) / rising
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+@register
+@dataclass(frozen=True)
+class Adam:
+    """Adam at a constant rate. Source: Shuffle to Learn, section 3.1 (1e-6)."""
+
+    lr: float = 1e-6
+    """Learning rate; the paper's default."""
+
+    def build(self, method: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of all parameters of ``method``."""
+        return torch.optim.Adam(decay_groups(method, 0.0), lr=self.lr)
+
+    def rate(self, step: int, total: int) -> float:
+        """Always the same."""
+        return self.lr
+
+
+def decay_groups(method: nn.Module, weight_decay: float) -> Iterable[dict]:
+    """The method's own ``param_groups()`` if it has them, else weights with decay and vectors without."""
+    if hasattr(method, "param_groups"):
+        return method.param_groups()  # type: ignore[operator]
+    learnt = [p for p in method.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learnt if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
+    ]

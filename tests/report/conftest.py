@@ -1,0 +1,88 @@
+"""Made-up runs, small but complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unshuffle.types import Figure, Result
+
+RESULT = Result(
+    "probe", "accuracy", 0.5, 10, 0, "digits", "test", "raw", "shuffle", "unshuffle demo", "2 cores", "2026-05-01"
+)
+
+
+@pytest.fixture
+def result() -> Result:
+    """One result to vary with ``_replace``."""
+    return RESULT
+
+
+@pytest.fixture
+def write_lines():
+    """Writes results.jsonl from results and figures, or from raw text where a line is to be broken."""
+
+    def write(folder: Path, lines: list[Result | Figure | str]) -> None:
+        text = [line if isinstance(line, str) else _record(line) for line in lines]
+        (folder / "results.jsonl").write_text("".join(f"{line}\n" for line in text), encoding="utf-8")
+
+    return write
+
+
+@pytest.fixture
+def arrays() -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of one picture of each kind."""
+    rng = np.random.default_rng(0)
+    images = rng.random((3, 3, 8, 12))
+    return {
+        "puzzle": {
+            "before": images[0],
+            "solved": images[1],
+            "truth": images[2],
+            "partial_ranks": np.array([1.0, 0.5, 0.25]),
+            "spectrogram": np.array(True),
+        },
+        "map": {
+            "xy": rng.normal(size=(40, 2)),
+            "label": rng.integers(0, 4, 40),
+            "names": np.array(["a", "b", "c", "d"]),
+        },
+        "sets": {
+            "images": rng.random((2, 5, 6, 6)),
+            "scores": rng.normal(size=(2, 5)),
+            "truth": rng.integers(0, 10, (2, 5)),
+        },
+    }
+
+
+@pytest.fixture
+def full_run(tmp_path, arrays, write_lines) -> Path:
+    """A run like that of the demo: two tasks, curves of its own and of two sub-folders, one picture of each kind."""
+    folder = tmp_path / "full"
+    (folder / "figures").mkdir(parents=True)
+    recipe = {"recipe": {"type": "Shuffle"}, "seed": 7, "versions": {"torch": "2.9"}, "revision": "abc123"}
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "title": "Put in order", "summary": "All of it."}))
+    lines: list[Result | Figure | str] = [
+        RESULT._replace(task=task, n=n, layer=layer, seed=seed, value=0.1 * seed + 0.01 * n)
+        for task in ("probe", "neighbours")
+        for layer in ("raw", "pretrained")
+        for n in (10, 1)
+        for seed in range(3)
+    ]
+    for kind, content in arrays.items():
+        np.savez(folder / "figures" / f"{kind}.npz", **content)
+        lines.append(Figure(kind, f"{kind}.npz", f"The {kind}", f"What the {kind} shows."))
+    write_lines(folder, lines)
+    for place in (folder, folder / "digits", folder / "notes"):
+        place.mkdir(exist_ok=True)
+        (place / "metrics.csv").write_text(
+            "step,epoch,split,loss,partial_ranks,seconds\n1,0,train,2.5,,0.1\n2,0,train,2.0,,0.2\n2,0,holdout,2.2,0.4,\n"
+        )
+    return folder
+
+
+def _record(noun: Result | Figure) -> str:
+    return json.dumps({"record": type(noun).__name__.lower(), **noun._asdict()})
