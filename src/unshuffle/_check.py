@@ -32,6 +32,12 @@ def positive(function: str, name: str, value: float) -> None:
         raise ValueError(f"{function}: `{name}` must be positive; got {value}.")
 
 
+def not_negative(function: str, name: str, value: float) -> None:
+    """Refuses numbers below zero (and NaN)."""
+    if not value >= 0:
+        raise ValueError(f"{function}: `{name}` must be 0 or more; got {value}.")
+
+
 def one_of(function: str, name: str, value: object, accepted: tuple[str, ...]) -> None:
     """Refuses words outside a closed list."""
     if value not in accepted:

@@ -47,6 +47,14 @@ def test_all_rows_are_taken_once():
     assert subsets[-1].indices.tolist() == list(range(8))
 
 
+def test_balanced_draws_take_as_many_rows_of_each_class_while_it_has_them():
+    classes = np.repeat([3, 5, 7], [2, 10, 20])
+    for n, _, rows in label_subsets(32, [6, 12], draws=3, seed=0, classes=classes):
+        assert len(set(rows.tolist())) == n
+        counts = sorted((classes[rows] == c).sum() for c in (3, 5, 7))
+        assert counts == {6: [2, 2, 2], 12: [2, 5, 5]}[n]
+
+
 @pytest.mark.errors
 def test_counts_below_one_are_refused():
     with pytest.raises(ValueError, match=r"label_subsets: .* must be at least 1; got 8, 1 and \[0\]"):

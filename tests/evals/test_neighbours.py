@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unshuffle.evals import knn_predict, neighbours
+from unshuffle.evals import knn_predict, knn_probe, nearest_probe, neighbours
 
 
 def by_hand(features, labels, test_features, k, temperature, num_classes):
@@ -76,6 +76,25 @@ def test_a_tiny_temperature_asks_the_nearest_alone(bank):
 def test_no_test_rows_give_no_predictions(bank):
     features, labels, _ = bank
     assert knn_predict(features, labels, np.empty((0, 5))).shape == (0,)
+
+
+def test_as_a_probe_it_keeps_its_defaults(bank):
+    features, labels, queries = bank
+    assert (knn_probe(features, labels, queries) == knn_predict(features, labels, queries)).all()
+
+
+def test_the_nearest_row_is_found_by_distance_of_standardised_columns(bank):
+    features, labels, queries = bank
+    spread = features.std(0)
+    distances = (((queries[:, None] - features) / spread) ** 2).sum(-1)
+    scale = np.array([1.0, 1000.0, 0.01, 3.0, 1.0])
+    assert (nearest_probe(features * scale, labels, queries * scale) == labels[distances.argmin(1)]).all()
+
+
+@pytest.mark.errors
+def test_neighbours_refuse_regression(bank):
+    with pytest.raises(ValueError, match="knn_probe: `task` must be one of 'classification'; got 'regression'"):
+        knn_probe(*bank, task="regression")
 
 
 @pytest.mark.errors

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from unshuffle.evals import append, results, stamp
+from unshuffle.evals import append, results, stamp, supersede
 from unshuffle.report.read import read_run
 from unshuffle.types import Figure, Result
 
@@ -68,6 +68,19 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         append(tmp_path, [FIGURE])
     assert [line["record"] for line in lines(tmp_path)] == ["result"]
+
+
+def test_a_second_evaluation_takes_the_place_of_the_first(tmp_path):
+    other = RESULT._replace(task="family", metric="accuracy", value=0.4)
+    append(tmp_path, [RESULT, RESULT._replace(n=200), other, FIGURE])
+    supersede(tmp_path, [RESULT._replace(value=45.0), FIGURE._replace(title="Again")])
+    told = [(line.get("task"), line.get("value"), line.get("title")) for line in lines(tmp_path)]
+    assert told == [("family", 0.4, None), ("pitch", 45.0, None), (None, None, "Again")]
+
+
+def test_superseding_needs_no_earlier_file(tmp_path):
+    supersede(tmp_path, [RESULT])
+    assert [line["value"] for line in lines(tmp_path)] == [51.5]
 
 
 def test_the_command_names_no_folder_of_this_machine(monkeypatch):

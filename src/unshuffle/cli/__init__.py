@@ -21,7 +21,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, 1 after an explained failure, 2 for a wrong call, 130 for Ctrl-C."""
+    """Runs one command; returns 0, 1 after an explained failure, 2 for a wrong call, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())

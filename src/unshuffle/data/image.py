@@ -43,8 +43,8 @@ class Images:
                 f"{image.size[0]} x {image.size[1]} pixels; at least {self.smallest} x {self.smallest} needed"
             )
         image.draft("RGB", (self.size, self.size))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-        square = ImageOps.fit(upright, (self.size, self.size), method=Image.Resampling.BICUBIC)
+        upright = ImageOps.exif_transpose(image)
+        square = ImageOps.fit(_as_rgb(upright), (self.size, self.size), method=Image.Resampling.BICUBIC)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
@@ -74,19 +74,29 @@ class ImageFolder(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | None] | Unreadable:
         try:
-            with warnings.catch_warnings(), Image.open(self.paths[index]) as image:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # odd EXIF data and the like, one line a file
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                item = self.source.prepare(image)
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-            Warning,
-        ) as error:
+                with Image.open(self.paths[index]) as image:
+                    item = self.source.prepare(image)
+        except Exception as error:  # decoders raise anything on a damaged file: SyntaxError, struct.error, TypeError, …
             return Unreadable(self.names[index], _reason(error))
         return item, None if self.labels is None else self.labels[index]
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB. Pillow alone would clip 16-bit grey to white and floats to black.
+
+    Raises:
+        ValueError: the pixels are floats, whose range is unknown.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, whose range is unknown; store 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.array(image).clip(0, 65535) // 256).astype(np.uint8))
+    if image.mode == "P":
+        image = image.convert("RGBA")  # a palette with transparency would draw a warning
+    return image.convert("RGB")
 
 
 def _image_files(root: Path) -> list[Path]:

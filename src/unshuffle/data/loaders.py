@@ -77,7 +77,7 @@ class Reader(Dataset):
         if isinstance(sample, Unreadable):
             return sample
         item, label = _split(sample)
-        return as_item(item), index, None if label is None else torch.as_tensor(label)
+        return as_item(item), index, None if label is None else _as_label(label)
 
 
 def training_loader(dataset: Dataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
@@ -128,6 +128,8 @@ def as_item(item: Any) -> Tensor:
     if isinstance(item, Tensor):
         tensor = item
     elif isinstance(item, np.ndarray) or hasattr(item, "getbands"):
+        # The pixels of a palette image are numbers of colours, not colours.
+        item = item.convert("RGB") if getattr(item, "mode", None) == "P" else item
         tensor = torch.from_numpy(np.array(item))
         tensor = tensor.permute(2, 0, 1).contiguous() if tensor.ndim == 3 else tensor
     else:
@@ -135,6 +137,16 @@ def as_item(item: Any) -> Tensor:
     if tensor.ndim < 2:
         raise ValueError(f"a sample must be (C, H, W) or (H, W); got shape {tuple(tensor.shape)}.")
     return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor
+
+
+def _as_label(label: Any) -> Tensor:
+    try:
+        return torch.as_tensor(label)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"a label must be a number, or an array of numbers; got {type(label).__name__}. Number the classes, or give "
+            "items without labels."
+        ) from None
 
 
 def _split(sample: Any) -> tuple[Any, Any]:
@@ -146,8 +158,10 @@ def _split(sample: Any) -> tuple[Any, Any]:
 
 
 def mix(*numbers: int) -> int:
-    """One 63-bit seed from several numbers; different tuples give unrelated seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """One 63-bit seed from several 64-bit numbers; different tuples give unrelated seeds."""
+    # Two words a number, and how many: SeedSequence alone takes (5,) for (5, 0), and (2**32,) for (0, 1).
+    words = [word for n in numbers for word in (n & 0xFFFFFFFF, n >> 32 & 0xFFFFFFFF)]
+    return int(np.random.SeedSequence([len(numbers), *words]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def seed_everything(seed: int) -> None:

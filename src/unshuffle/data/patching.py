@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from unshuffle import permutations
+from unshuffle import _check, permutations
 from unshuffle.permutations import SpreadOut
 from unshuffle.types import Raw, Shuffled
 from unshuffle.values import register
@@ -59,6 +59,11 @@ class Grid:
     """Place every patch at random inside its cell while training; else in the middle."""
     normalize: bool = True
     """Give each patch and channel mean 0 and deviation 1, after the crop: brightness must not tell the place."""
+
+    def __post_init__(self) -> None:
+        _check.positive("Grid", "rows", self.rows)
+        _check.positive("Grid", "columns", self.columns)
+        _check.not_negative("Grid", "gap", self.gap)
 
     @property
     def count(self) -> int:
@@ -116,6 +121,10 @@ class Bands:
     """Largest shift in time, in frames either way, drawn once a sample while training; frames at both ends are cut."""
     normalize: bool = True
     """Give each band mean 0 and deviation 1: loudness must not tell the place."""
+
+    def __post_init__(self) -> None:
+        _check.positive("Bands", "number", self.number)
+        _check.not_negative("Bands", "shift", self.shift)
 
     @property
     def count(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from unshuffle import permutations
+from unshuffle import _check, permutations
 from unshuffle.types import Raw, Sets
 from unshuffle.values import register
 
@@ -23,6 +23,9 @@ class OrderedSets:
 
     size: int = 5
     """Items in a set."""
+
+    def __post_init__(self) -> None:
+        _check.positive("OrderedSets", "size", self.size)
 
     def __call__(self, raw: Raw, generator: torch.Generator) -> Sets:
         """Deals one batch.
@@ -39,7 +42,9 @@ class OrderedSets:
             )
         dealt = torch.randperm(len(raw.items), generator=generator)[: sets * self.size].reshape(sets, self.size)
         dealt = dealt.to(raw.items.device)
-        ranks = permutations.to_ranks(raw.label[dealt].float())
+        # Ranked in their own type: single precision would tie large integers, dates in seconds for example.
+        label = raw.label.long() if raw.label.dtype == torch.bool else raw.label
+        ranks = permutations.to_ranks(label[dealt]).float()
         return Sets(self.prepare(raw.items)[dealt], ranks, raw.index[dealt])
 
     def prepare(self, items: Num[Tensor, "batch *shape"]) -> Float[Tensor, "batch *shape"]:

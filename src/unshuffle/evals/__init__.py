@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from unshuffle.evals.compare import Probe, Subset, Task, compare, label_subsets
 from unshuffle.evals.metrics import accuracy, mean_squared_error, score
-from unshuffle.evals.neighbours import knn_predict
+from unshuffle.evals.neighbours import knn_predict, knn_probe, nearest_probe
 from unshuffle.evals.probes import linear_probe, mlp_probe
-from unshuffle.evals.results import Stamp, append, stamp
+from unshuffle.evals.results import Stamp, append, stamp, supersede
 
 __all__ = [
     "Probe",
@@ -20,10 +20,13 @@ __all__ = [
     "append",
     "compare",
     "knn_predict",
+    "knn_probe",
     "label_subsets",
     "linear_probe",
     "mean_squared_error",
     "mlp_probe",
+    "nearest_probe",
     "score",
     "stamp",
+    "supersede",
 ]

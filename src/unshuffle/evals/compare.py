@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Task(NamedTuple):
     test: np.ndarray
 
 
+@runtime_checkable
 class Probe(Protocol):
     """A learner on frozen features, such as :func:`~unshuffle.evals.probes.linear_probe`."""
 
@@ -45,7 +46,9 @@ class Subset(NamedTuple):
     indices: np.ndarray
 
 
-def label_subsets(size: int, counts: Sequence[int], *, draws: int, seed: int) -> list[Subset]:
+def label_subsets(
+    size: int, counts: Sequence[int], *, draws: int, seed: int, classes: np.ndarray | None = None
+) -> list[Subset]:
     """Draws the rows whose labels a probe may see.
 
     Every draw of every count is fresh, and depends on nothing but (seed, count, draw). A count that is not below
@@ -56,6 +59,7 @@ def label_subsets(size: int, counts: Sequence[int], *, draws: int, seed: int) ->
         counts: how many labels to give, in the order wanted.
         draws: how often each count is drawn.
         seed: of all draws.
+        classes: (size,) class of each row, to draw as many rows of each as of any other; None draws regardless.
 
     Returns:
         The subsets, count after count, rows without repetition.
@@ -79,8 +83,19 @@ def label_subsets(size: int, counts: Sequence[int], *, draws: int, seed: int) ->
             continue
         for draw in range(draws):
             rng = np.random.default_rng([seed, count, draw])
-            subsets.append(Subset(count, draw, rng.choice(size, count, replace=False)))
+            chosen = rng.choice(size, count, replace=False) if classes is None else _balanced(classes, count, rng)
+            subsets.append(Subset(count, draw, chosen))
     return subsets
+
+
+def _balanced(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` rows, dealt to the classes in turn: their numbers differ by one at the most, while each has enough."""
+    order = rng.permutation(len(classes))
+    names, place = np.unique(classes[order], return_inverse=True)
+    turn = np.empty(len(order), dtype=np.int64)
+    for k in range(len(names)):
+        turn[place == k] = np.arange((place == k).sum())
+    return order[np.argsort(turn, kind="stable")][:count]
 
 
 def compare(
@@ -91,6 +106,7 @@ def compare(
     draws: int = 5,
     seed: int = 0,
     probe: Probe = linear_probe,
+    balanced: bool = False,
     stamp: Stamp,
     progress: Callable[[str], None] | None = None,
 ) -> list[Result]:
@@ -103,6 +119,7 @@ def compare(
         draws: how often each number of labels is drawn.
         seed: of the draws and of the probe, which gets ``seed + draw``.
         probe: the learner.
+        balanced: draw as many labels of each class as of any other, in classification tasks.
         stamp: the shared fields of the results.
         progress: is told, before each fit, what is fitted.
 
@@ -122,9 +139,16 @@ def compare(
         [('high', 'raw', 4, 'accuracy', 1.0)]
     """
     size = _rows(representations, tasks)
-    subsets = label_subsets(size, counts, draws=draws, seed=seed)
+    drawn = {
+        task.name: label_subsets(
+            size, counts, draws=draws, seed=seed,
+            classes=task.train if balanced and task.kind == "classification" else None,
+        )
+        for task in tasks
+    }  # fmt: skip
+    cells = ((task, subset) for task in tasks for subset in drawn[task.name])
     results = []
-    for task, subset, (name, (train, test)) in product(tasks, subsets, representations.items()):
+    for (task, subset), (name, (train, test)) in product(cells, representations.items()):
         if progress is not None:
             progress(f"{task.name}: {name}, {subset.n} labels, draw {subset.draw + 1}")
         rows = subset.indices

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Num, Shaped
+from sklearn.neighbors import NearestNeighbors
 
 from unshuffle import _check
 
@@ -59,6 +60,42 @@ def knn_predict(
     chunks = [queries[i : i + rows] for i in range(0, len(queries), rows)]
     votes = [_vote(chunk @ bank.T, labels, min(k, len(bank)), temperature, num_classes) for chunk in chunks]
     return np.concatenate([v.argmax(1) for v in votes]) if votes else np.empty(0, dtype=np.int64)
+
+
+def knn_probe(
+    features: Num[np.ndarray, "n d"],
+    targets: Int[np.ndarray, "n"],
+    test_features: Num[np.ndarray, "m d"],
+    *,
+    task: str = "classification",
+    seed: int = 0,
+) -> Int[np.ndarray, "m"]:
+    """:func:`knn_predict` with its defaults, as a probe.
+
+    Raises:
+        ValueError: the task is regression.
+    """
+    _check.one_of("knn_probe", "task", task, ("classification",))
+    return knn_predict(features, targets, test_features)
+
+
+def nearest_probe(
+    features: Num[np.ndarray, "n d"],
+    targets: Shaped[np.ndarray, "n"],
+    test_features: Num[np.ndarray, "m d"],
+    *,
+    task: str = "classification",
+    seed: int = 0,
+) -> Shaped[np.ndarray, "m"]:
+    """Gives every row the target of the one nearest labelled row, by Euclidean distance of standardised features.
+
+    It has nothing to choose or to fit, so it works with one label a class and on a single feature.
+    """
+    centre, spread = features.mean(0), features.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    bank = NearestNeighbors(n_neighbors=1).fit((features - centre) / spread)
+    nearest = bank.kneighbors((test_features - centre) / spread, return_distance=False)
+    return targets[nearest[:, 0]]
 
 
 def _vote(

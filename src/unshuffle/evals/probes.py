@@ -28,7 +28,7 @@ _Path: TypeAlias = Callable[[np.ndarray, np.ndarray, Sequence[float], np.ndarray
 
 RIDGE_ALPHAS = tuple(np.logspace(-1, 6, 15))
 LOGISTIC_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-LOGISTIC_DEFAULT = 0.1
+LOGISTIC_DEFAULT = 1.0
 MLP_ALPHAS = (0.1, 1.0, 10.0)
 MLP_DEFAULT = 1.0
 MLP_STEPS = 500
@@ -181,7 +181,7 @@ def _logistic_path(
     strengths: Sequence[float],
     others: np.ndarray,
     *,
-    tolerance: float = 1e-2,
+    tolerance: float = 3e-3,
 ) -> list[np.ndarray]:
     """Fits one strength after the other, each starting where the last ended; enough digits to tell them apart."""
     classes, codes = np.unique(targets, return_inverse=True)
@@ -231,12 +231,18 @@ def _one_thread() -> threadpool_limits:
 
 
 def _standardise(features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Training rows get mean 0 and deviation 1 in every column that varies there, and 0 in the others."""
+    """Training rows get mean 0 and deviation 1 in every column that varies there, and 0 in the others.
+
+    Test rows are held to the range of the training rows and once that range to either side: a column that hardly moved
+    among them, such as a unit that was almost always off, must not decide alone.
+    """
     features, test_features = features.astype(np.float64), test_features.astype(np.float64)
     centre, spread = features.mean(0), features.std(0)
     # The deviation of a constant column may be rounding noise; its range is exactly zero.
     spread[(np.ptp(features, axis=0) == 0) | (spread == 0)] = np.inf
-    return (features - centre) / spread, (test_features - centre) / spread
+    reach = np.ptp(features, axis=0)
+    within = np.clip(test_features, features.min(0) - reach, features.max(0) + reach)
+    return (features - centre) / spread, (within - centre) / spread
 
 
 def _refuse(

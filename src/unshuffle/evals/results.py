@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from unshuffle._files import write_atomically
 from unshuffle.types import Figure, Result
 
 
@@ -87,6 +88,41 @@ def append(folder: str | Path, records: Iterable[Result | Figure]) -> None:
         except OSError:
             file.truncate(size)
             raise
+
+
+def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
+    """Adds lines in place of those that measured the same before: evaluating twice must not count twice.
+
+    A result takes the place of all earlier ones of its task, metric and data; a figure that of the same file.
+
+    Args:
+        folder: an existing folder.
+        records: results and figures.
+
+    Raises:
+        ValueError: a result's value is NaN or infinite; nothing is written.
+        OSError: the folder is missing or cannot be written.
+    """
+    records = list(records)
+    text = "".join(_line(record) + "\n" for record in records).encode()
+    path = Path(folder) / "results.jsonl"
+    renewed = {_subject(r._asdict()) for r in records}
+    old = path.read_text().splitlines() if path.exists() else []
+    kept = "".join(line + "\n" for line in old if _parsed_subject(line) not in renewed).encode()
+    write_atomically(path, lambda file: file.write(kept + text))
+
+
+def _subject(fields: dict[str, Any]) -> tuple[Any, ...]:
+    """What a line is about."""
+    return tuple(fields.get(key) for key in ("task", "metric", "data", "file"))
+
+
+def _parsed_subject(line: str) -> tuple[Any, ...] | None:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return _subject(fields) if isinstance(fields, dict) else None
 
 
 def _write(file: Any, data: bytes) -> None:

@@ -23,7 +23,7 @@ class AlexNet:
     """Of the first convolution; 4 for inputs of 200 pixels and more."""
 
     def build(self, channels: int) -> nn.Module:
-        """A module from (B, channels, h, w) to (B, 256, h', w'); h and w at least 16."""
+        """A module from (B, channels, h, w) to (B, 256, h', w'); h and w at least 21 at stride 2."""
         return AlexNetFeatures(channels, self.stride)
 
 

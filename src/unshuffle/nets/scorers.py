@@ -116,12 +116,13 @@ def feature_count(backbone: nn.Module, shape: tuple[int, ...]) -> int:
     """How many features ``backbone`` gives for one input of ``shape``.
 
     Raises:
-        ValueError: it cannot take inputs of this size.
+        ValueError: it cannot take inputs of this size, or gives something else than a tensor.
     """
     training = backbone.training
+    device = next((p.device for p in backbone.parameters()), None)
     try:
         with torch.no_grad():
-            return backbone.eval()(torch.zeros(1, *shape)).flatten(1).shape[1]
+            features = backbone.eval()(torch.zeros(1, *shape, device=device))
     except RuntimeError as error:
         raise ValueError(
             f"the backbone {type(backbone).__name__} cannot take patches of shape {tuple(shape)}: {error}. "
@@ -129,3 +130,9 @@ def feature_count(backbone: nn.Module, shape: tuple[int, ...]) -> int:
         ) from error
     finally:
         backbone.train(training)
+    if not isinstance(features, Tensor):
+        raise ValueError(
+            f"the backbone {type(backbone).__name__} must give a tensor of features; got {type(features).__name__}. "
+            "Wrap it in a module that returns one."
+        )
+    return features.flatten(1).shape[1]

@@ -89,8 +89,8 @@ def shuffle_notes_perturbed() -> ShuffleRecipe:
     Run:   unshuffle train shuffle_notes_perturbed --out runs/notes
     """
     return ShuffleRecipe(
-        source=Packaged("notes"), patches=Bands(10), loss=PerturbedFenchelYoung(sigma=0.1), optim=AdamW(lr=1.5e-3),
-        epochs=30,
+        source=Packaged("notes"), patches=Bands(10), loss=PerturbedFenchelYoung(sigma=0.1), hidden=1024, dropout=0.2,
+        optim=AdamW(lr=1.5e-3), epochs=25,
     )  # fmt: skip
 
 
