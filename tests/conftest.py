@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-torch.set_num_threads(2)
+# The tests' tensors are tiny: a second thread only waits, and on busy cores it made the suite many times slower.
+torch.set_num_threads(1)
 # Shared runners are slow at times and at times slower: no deadline, and the same examples every time.
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")

@@ -146,7 +146,9 @@ def test_an_order_of_floats_is_refused_with_a_hint(call):
 # ------------------------------------------------------------------------------------------------------------ ranks
 
 
-@given(scores=st.lists(st.integers(-3, 3), max_size=9), dtype=st.sampled_from([torch.float64, torch.float16, torch.int64]))
+@given(
+    scores=st.lists(st.integers(-3, 3), max_size=9), dtype=st.sampled_from([torch.float64, torch.float16, torch.int64])
+)
 def test_ranks_equal_scipys_with_ties_sharing_the_average(scores, dtype):
     ranks = to_ranks(torch.tensor([scores], dtype=dtype))
 
@@ -194,7 +196,7 @@ def test_spread_sets_of_three_reach_the_enumerated_optimum(count):
     assert (hamming_distances(rows).min().item() if count > 1 else math.inf) == best
 
 
-@pytest.mark.parametrize(("count", "n", "pool"), [(120, 5, 20_000), (60, 5, 10), (4_800, 7, 10), (30, 9, 50)])
+@pytest.mark.parametrize(("count", "n", "pool"), [(120, 5, 20_000), (60, 5, 10), (600, 6, 10), (30, 9, 50)])
 def test_spread_sets_hold_distinct_permutations_however_small_the_pool(count, n, pool):
     rows = spread_out(count, n, pool=pool)
 
@@ -271,7 +273,9 @@ def test_tied_items_are_right_in_either_order_and_wrong_elsewhere(values):
 @pytest.mark.errors
 @pytest.mark.parametrize("compare", [kendall_tau, partial_ranks, hamming_similarity])
 def test_rankings_of_different_lengths_are_refused(compare):
-    with pytest.raises(ValueError, match=rf"{compare.__name__}: `\w+` must have the shape of `\w+`, \(3,\); got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=rf"{compare.__name__}: `\w+` must have the shape of `\w+`, \(3,\); got \(4,\)"
+    ):
         compare(torch.zeros(3), torch.zeros(4)) if compare is not partial_ranks else compare(
             torch.zeros(4), torch.zeros(3)
         )

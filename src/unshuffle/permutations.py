@@ -89,7 +89,7 @@ def to_ranks(scores: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
     """Ranks scores: ascending, from 1, tied scores sharing their average rank (as ``scipy.stats.rankdata``).
 
     Args:
-        scores: (*batch, n) of any real dtype.
+        scores: (..., n) of any real dtype.
 
     Returns:
         Floating ranks, in the dtype of ``scores`` (float32 for integers). A set that holds NaN is NaN whole.

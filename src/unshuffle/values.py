@@ -46,7 +46,7 @@ def from_json(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     name = data.get("type")
-    if name not in _REGISTRY:
+    if not isinstance(name, str) or name not in _REGISTRY:
         raise ValueError(f"unknown type {name!r}; known: {', '.join(sorted(_REGISTRY))}")
     cls = _REGISTRY[name]
     given = {k: from_json(v) for k, v in data.items() if k != "type"}

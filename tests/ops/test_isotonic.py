@@ -82,7 +82,7 @@ def test_one_solver_answers_under_vmap_and_under_functional_gradients(n, rng):
 
     assert torch.equal(torch.func.vmap(decreasing_blocks)(values), expected)
     slope = torch.func.grad(lambda rows: fitted(rows).square().sum())(values[0])
-    torch.testing.assert_close(slope, 2 * fitted(values[0]))  # half the derivative of a projection's squared length
+    torch.testing.assert_close(slope, 2 * fitted(values[0]))  # averaging twice is averaging once
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (3, 1), (0, 70)])

@@ -1,4 +1,4 @@
-"""Soft ranks and soft sorting: the projection onto the permutahedron, by enumeration and by its optimality conditions."""
+"""Soft ranks and soft sorting: projections onto the permutahedron, by enumeration and by optimality conditions."""
 
 import itertools
 

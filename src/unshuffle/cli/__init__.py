@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 
 from unshuffle._check import Explained
+from unshuffle.train.together import Elsewhere, leads
 
 COMMANDS = {
     "demo": "pretrain on real data that comes with the package; table and page in three minutes",
@@ -40,8 +41,11 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         return importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
     except KeyboardInterrupt as stop:
-        print(f"\nunshuffle {name}: {stop or 'stopped'}.", file=sys.stderr)
+        if leads():
+            print(f"\nunshuffle {name}: {str(stop) or 'stopped'}.", file=sys.stderr)
         return 130
+    except Elsewhere:
+        return 1  # the process that failed says why
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "unshuffle":
             raise
@@ -50,7 +54,7 @@ def _run(name: str, arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("UNSHUFFLE_TRACEBACK") or not _is_explained(error):
             raise
-        print(f"unshuffle {name}: {_explain(error)}", file=sys.stderr)
+        print(f"unshuffle {name}: {_explain(error, name)}", file=sys.stderr)
         return 1
 
 
@@ -59,11 +63,12 @@ def _is_explained(error: Exception) -> bool:
     return isinstance(error, (OSError, ValueError, Explained))
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, name: str) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        again = "go on with unshuffle train --resume RUN" if name == "train" else f"call unshuffle {name} again"
         return (
             f"the disk is full ({error.filename or 'no space left'}). What was saved before is whole: free some space, "
-            "then go on with unshuffle train --resume RUN."
+            f"then {again}."
         )
     return str(error)
 

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from unshuffle._files import write_atomically
-from unshuffle.cli.parsing import parse
+from unshuffle.cli.parsing import parse, usable_device
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,12 @@ def run(arguments: list[str]) -> int:
     from unshuffle.evals.encoder import load
     from unshuffle.train.progress import Terminal
 
-    encoder = load(options.run, device=options.device)
+    if options.out.is_dir():
+        raise ValueError(
+            f"--out {options.out} is a folder; give the table's file, for example {options.out}/a.parquet."
+        )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    encoder = load(options.run, device=usable_device(options.device))
     dataset = encoder.open(options.data)
     terminal = Terminal()
     skipped = SkipLog(options.max_unreadable, terminal.say)
@@ -57,10 +61,8 @@ def run(arguments: list[str]) -> int:
     names = [dataset.names[i] for i in features.index]
     labels = None if features.labels is None else [dataset.classes[i] for i in features.labels]
     _write(options.out, features.vectors["features"], names, labels)
-    text = (
-        f"{len(names)} images x {features.vectors['features'].shape[1]} features in {options.out}. {skipped.summary()}"
-    )
-    Console().print(text, highlight=False, markup=False)
+    size = features.vectors["features"].shape[1]
+    print(f"{len(names)} images x {size} features in {options.out}. {skipped.summary()}")
     return 0
 
 
@@ -72,5 +74,4 @@ def _write(path: Path, vectors: np.ndarray, names: list[str], labels: list[str] 
     flat = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
     columns = {"name": pa.array(names)} | ({} if labels is None else {"label": pa.array(labels)})
     columns["features"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from unshuffle.cli.parsing import parse
+from unshuffle.cli.parsing import parse, usable_device
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
     from unshuffle.evals.results import supersede
     from unshuffle.report import tables, write_report
 
-    encoder = load(options.run, device=options.device)
+    encoder = load(options.run, device=usable_device(options.device))
     train, test, classes = _parts(encoder, options)
     results, figures = _measure(encoder, train, test, classes, options)
     supersede(options.run, [*results, *figures])

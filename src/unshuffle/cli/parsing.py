@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, TypeVar
 
+import torch
 import tyro
 
 T = TypeVar("T")
@@ -12,11 +14,28 @@ T = TypeVar("T")
 def parse(kind: type[T], *, command: str, arguments: list[str], description: str, default: Any = None) -> T:
     """Reads ``arguments`` into a ``kind``; exits with status 2 and a readable message where they are wrong."""
     given = {} if default is None else {"default": default}
-    return tyro.cli(
-        kind,
-        prog=f"unshuffle {command}",
-        description=description,
-        args=arguments,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-        **given,
-    )
+    try:
+        return tyro.cli(
+            kind,
+            prog=f"unshuffle {command}",
+            description=description,
+            args=arguments,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+            **given,
+        )
+    except ValueError as error:  # a value refused its fields
+        print(f"unshuffle {command}: {error} See unshuffle {command} --help.", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name, if this computer has it.
+
+    Raises:
+        ValueError: it has not.
+    """
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {name} cannot be had here: {reason}. Give another: cpu, cuda, mps.") from error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from unshuffle.cli.parsing import parse
 
@@ -26,5 +25,5 @@ def run(arguments: list[str]) -> int:
     options = parse(ReportOptions, command="report", arguments=arguments, description=text)
     from unshuffle.report import write_report
 
-    Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
+    print(f"page: {write_report(options.run)}")
     return 0

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from unshuffle import recipes
 from unshuffle.cli.parsing import parse
@@ -61,7 +60,7 @@ def _train(name: str, arguments: list[str]) -> int:
     if options.data is None and not isinstance(options.recipe.source, Packaged):
         print(f"unshuffle train {name}: needs --data FOLDER, the folder that holds your images.", file=sys.stderr)
         return 2
-    data = None if options.data is None else str(options.data)
+    data = None if options.data is None else str(options.data.absolute())
     _fit(options.recipe, options.machine, data, options.out, title=name, resume=False)
     return 0
 
@@ -76,6 +75,10 @@ def _resume(flag: str, rest: list[str]) -> int:
     from unshuffle.train import folder
 
     stored = folder.read(rest[0])
+    if isinstance(stored.recipe, str) or (stored.data is None and not isinstance(stored.recipe.source, Packaged)):
+        again = f"unshuffle.fit(recipe, dataset, out={rest[0]!r}, resume=True)"
+        print(f"unshuffle train: {rest[0]} was started from Python; go on with it there: {again}", file=sys.stderr)
+        return 1
     _fit(stored.recipe, stored.machine, stored.data, Path(rest[0]), title="", resume=True)
     return 0
 
@@ -90,6 +93,5 @@ def _fit(
     run = train(recipe, dataset, out=out, machine=machine, resume=resume, data=data, title=title)
     if run.leader:
         page = write_report(run.folder)
-        console = Console()
-        console.print(f"Encoder and metrics in {run.folder}; page: {page}", highlight=False, markup=False)
-        console.print(f"Next: unshuffle eval {run.folder} --data FOLDER_WITH_LABELS", highlight=False, markup=False)
+        print(f"Encoder and metrics in {run.folder}; page: {page}")
+        print(f"Next: unshuffle eval {run.folder} --data FOLDER_WITH_LABELS")

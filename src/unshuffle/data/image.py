@@ -118,4 +118,6 @@ def _reason(error: Exception) -> str:
     """What is wrong with a file, without its path."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be identified"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -7,6 +7,7 @@ index): a run that is stopped anywhere and goes on sees the same data as one tha
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -85,8 +86,14 @@ def training_loader(dataset: Dataset, batches: Batches, *, workers: int = 0, pin
     reader = Reader(dataset, batches.seed)
     return DataLoader(
         reader, batch_sampler=batches, num_workers=workers, collate_fn=collate, pin_memory=pin_memory,
-        generator=torch.Generator().manual_seed(batches.seed),
+        worker_init_fn=_outlive_signals, generator=torch.Generator().manual_seed(batches.seed),
     )  # fmt: skip
+
+
+def _outlive_signals(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; a worker must live until the training process has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed: int = 0) -> DataLoader:

@@ -190,7 +190,7 @@ class Shuffle:
 
 
 def standardize(patches: Float[Tensor, "batch n c h w"], *, floor: float = 0.1) -> Float[Tensor, "batch n c h w"]:
-    """Gives each patch and channel mean 0 and deviation near 1.
+    """Gives each patch and channel mean 0 and a deviation below 1, nearer to it the more the patch varies.
 
     ``floor`` is added to the deviation (values lie in [0, 1]): a flat patch stays flat instead of becoming amplified
     noise.

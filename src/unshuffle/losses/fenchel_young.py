@@ -27,8 +27,8 @@ def fenchel_young(
     with standard normal :math:`Z`. The gradient is ``perturbed_rank(scores, sigma=sigma) - ranks``.
 
     Args:
-        scores: (*batch, n) finite real numbers.
-        ranks: (*batch, n) true ranks, ascending from 1; ties share their average.
+        scores: (..., n) finite real numbers.
+        ranks: (..., n) true ranks, ascending from 1; ties share their average.
         sigma: scale of the noise, positive, in the units of ``scores``. Shuffle to Learn uses 0.1.
 
     Returns:
@@ -80,9 +80,9 @@ def sampled_fenchel_young(
     target the value is an unbiased estimate of the loss itself.
 
     Args:
-        scores: (*batch, n) finite real numbers.
-        target: (*batch, n) the true optimum, for example ranks from 1.
-        argmax: the solver :math:`y^*`, from (samples, *batch, n) to the same shape;
+        scores: (..., n) finite real numbers.
+        target: (..., n) the true optimum, for example ranks from 1.
+        argmax: the solver :math:`y^*`, from (samples, ..., n) to the same shape;
             :func:`unshuffle.permutations.to_ranks` ranks.
         sigma: scale of the Gaussian noise, positive.
         num_samples: draws, at least 1.

@@ -1,6 +1,6 @@
 """Differentiable ranking and sorting.
 
-Every operator takes ``(*batch, n)`` with a ``dim``, any floating dtype and device, and returns ranks counted from 1 in
+Every operator takes ``(..., n)`` with a ``dim``, any floating dtype and device, and returns ranks counted from 1 in
 ascending order. ``ALL`` lists the public operators; the shared contract suite runs over it.
 """
 

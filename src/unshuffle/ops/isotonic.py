@@ -54,7 +54,7 @@ def _fit_by_min_max(values: Tensor) -> Tensor:
 
 
 class _FitByRows(torch.autograd.Function):
-    """One pool-adjacent-violators pass a row, on the CPU; a Function, because under ``torch.func`` only that sees data."""
+    """One pool-adjacent-violators pass a row, on the CPU; under ``torch.func`` only a Function sees the data."""
 
     @staticmethod
     def forward(values: Tensor) -> Tensor:
@@ -67,8 +67,8 @@ class _FitByRows(torch.autograd.Function):
         ctx.mark_non_differentiable(output)
 
     @staticmethod
-    def vmap(info, in_dims, values: Tensor) -> tuple[Tensor, int]:
-        rows = values.movedim(in_dims[0], 0)
+    def vmap(info, in_dims, *args: Tensor) -> tuple[Tensor, int]:
+        rows = args[0].movedim(in_dims[0], 0)
         fit = _FitByRows.apply(rows.flatten(0, 1))
         return fit.unflatten(0, rows.shape[:2]), 0
 

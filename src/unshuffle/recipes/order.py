@@ -36,7 +36,7 @@ class OrderRecipe:
     """How the weights move."""
     batch_size: int = 250
     """Single items in a step; 250 make 50 sets of 5."""
-    epochs: int = 100
+    epochs: int = 120
     """Passes over the data."""
     holdout: float = 0.05
     """Share of the samples kept out of training."""

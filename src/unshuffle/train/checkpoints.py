@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,25 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         BadCheckpoint: it is damaged, or holds anything else.
-        FileNotFoundError: there is none.
+        OSError: there is none, or it may not be read.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch wonders about the version of what is no pickle at all
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
         raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise BadCheckpoint(
-            f"{path} is damaged or is not a checkpoint of unshuffle; nothing in it was run ({reason[:160]})"
-        ) from error
+    except pickle.UnpicklingError as error:
+        raise _refused(path, "holds something else than tensors and plain values") from error
+    except Exception as error:  # of a damaged file PyTorch raises anything: RuntimeError, IndexError, struct.error, …
+        raise _refused(path, "is damaged") from error
     if not isinstance(state, dict) or not {"method", "optimizer", "step"} <= set(state):
-        raise BadCheckpoint(f"{path} is not a checkpoint of unshuffle: it lacks method, optimizer or step")
+        raise _refused(path, "lacks method, optimizer or step")
     return state
+
+
+def _refused(path: Path, why: str) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"{path} is no checkpoint of unshuffle, or no longer one: it {why}. Nothing in it was run. Put a good copy in "
+        "its place (best.pt, if it is whole), or delete it to begin again."
+    )

@@ -11,10 +11,11 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -23,6 +24,7 @@ from unshuffle.data.loaders import (
     Batches,
     Loaded,
     SkipLog,
+    TooManyUnreadable,
     Unreadable,
     as_item,
     mix,
@@ -31,56 +33,14 @@ from unshuffle.data.loaders import (
     training_loader,
 )
 from unshuffle.evals.encoder import Encoder
-from unshuffle.losses import Objective
 from unshuffle.train import checkpoints, folder
+from unshuffle.train.journal import Journal
 from unshuffle.train.machine import Machine
-from unshuffle.train.metrics import Metrics
+from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
 from unshuffle.train.signals import StopFlag
+from unshuffle.train.together import everywhere, on_leader, share_failure
 from unshuffle.types import Raw, Step
-
-
-class Plan(NamedTuple):
-    """What a recipe builds for items of one shape: a method, the transform that feeds it, its encoder's network."""
-
-    method: nn.Module
-    transform: Any
-    net: nn.Module
-    net_value: Any
-    objective: Objective
-
-
-class Recipe(Protocol):
-    """A frozen value that says everything that decides what is learned."""
-
-    @property
-    def optim(self) -> Any:
-        """An optimiser with ``build`` and ``rate``."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """Samples in a step, over all processes."""
-        ...
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the data."""
-        ...
-
-    @property
-    def holdout(self) -> float:
-        """Share of the data that is kept out of training, to see whether the task generalises."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of everything."""
-        ...
-
-    def build(self, item_shape: tuple[int, ...], net: nn.Module | None = None) -> Plan:
-        """Builds the method for items of this shape; ``net`` is a backbone of the user's own."""
-        ...
 
 
 class Diverged(Explained):
@@ -158,6 +118,7 @@ def train(
 ) -> Trained:
     """Does what :func:`fit` does, and tells the run's folder too."""
     reporter = progress if progress is not None else Terminal()
+    check(recipe)
     training, held_out = _split(dataset, recipe)
     shape = _item_shape(training)
     seed_everything(mix(recipe.seed, 0))
@@ -166,16 +127,14 @@ def train(
         plan.net, plan.transform, shape, source=getattr(dataset, "source", None), objective=plan.objective,
         net_value=None if net is not None else plan.net_value,
     )  # fmt: skip
-    fabric = Fabric(
-        accelerator=machine.device, devices=machine.devices, num_nodes=machine.nodes, precision=machine.precision
-    )
-    fabric.launch()
-    place = None
-    if fabric.is_global_zero:
-        place = folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
-    place = Path(fabric.broadcast(str(place)))
-    run = _Run(fabric, recipe, plan, encoder, place, machine, reporter if fabric.is_global_zero else Silent())
-    run.train(training, held_out)
+    fabric = _launched(machine)
+
+    def opened() -> Path:
+        return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
+
+    place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
+    run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+    run.train(training, held_out, resume=resume)
     return Trained(place, encoder.cpu().eval(), fabric.is_global_zero)
 
 
@@ -193,67 +152,78 @@ class _Run:
         reporter: Reporter,
     ) -> None:
         self.fabric, self.recipe, self.plan, self.encoder = fabric, recipe, plan, encoder
-        self.place, self.machine, self.reporter = place, machine, reporter
+        self.place, self.machine = place, machine
+        self.reporter = reporter if fabric.is_global_zero else Silent()
+        self.skipped = SkipLog(machine.max_unreadable, reporter.say)
         method = plan.method
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method, self.optimizer = fabric.setup(method, recipe.optim.build(method))
         self.method.mark_forward_method("step")
-        self.best = math.inf
-        self.first = self._restore()
-        self.metrics = Metrics(place / "metrics.csv", upto=self.first)
-        self.board = _board(place, self.first) if fabric.is_global_zero else None
-        self.skipped = SkipLog(machine.max_unreadable, reporter.say)
-        self.began = self.saved = time.monotonic()
+        self.first, self.best, self.spent = 0, math.inf, 0.0
 
-    def train(self, training: Dataset, held_out: Dataset | None) -> None:
+    def train(self, training: Dataset, held_out: Dataset | None, *, resume: bool) -> None:
         """Runs the steps that are left, then writes the encoder."""
-        size = len(cast(list, training))
-        batch_size = min(self.recipe.batch_size, size)
-        per_epoch = size // batch_size
+        self.samples = len(cast(list, training))
+        batch_size = self._batch_size()
+        if resume:
+            self._restore()
+        per_epoch = self.samples // batch_size
         total = self.recipe.epochs * per_epoch
         batches = Batches(
-            size, batch_size=batch_size, seed=self.recipe.seed, first=self.first, last=total,
+            self.samples, batch_size=batch_size, seed=self.recipe.seed, first=self.first, last=total,
             rank=self.fabric.global_rank, processes=self.fabric.world_size,
         )  # fmt: skip
         loader = training_loader(
             training, batches, workers=self.machine.workers, pin_memory=self.fabric.device.type == "cuda"
         )
+        self._record(loader, total, per_epoch, held_out)
+        for reasons in everywhere(self.skipped.reasons):
+            self.skipped.reasons |= reasons
+        if self.skipped.reasons:
+            self.reporter.say(self.skipped.summary())
+        on_leader(lambda: self.encoder.save(self.place), self.fabric.device)
+
+    def _record(self, loader: DataLoader, total: int, per_epoch: int, held_out: Dataset | None) -> None:
+        """Runs the steps with journal, progress and signals around them."""
+        self.journal = on_leader(lambda: Journal(self.place, upto=self.first), self.fabric.device)
+        self.saved = time.monotonic()
+        self.began = self.saved - self.spent
         self.reporter.start("training", total, self.first)
         try:
             with StopFlag() as stop:
                 self._steps(loader, total, per_epoch, held_out, stop)
+        except KeyboardInterrupt as error:
+            if isinstance(error, Stopped):
+                raise
+            raise Stopped(f"stopped at once; {self._go_on()}") from error
         finally:
             self.reporter.stop()
-            if self.board is not None:
-                self.board.close()
-        if self.fabric.is_global_zero:
-            if self.skipped.reasons:
-                self.reporter.say(self.skipped.summary())
-            self.encoder.save(self.place)
+            if self.journal is not None:
+                self.journal.close()
 
     def _steps(self, loader: DataLoader, total: int, per_epoch: int, held_out: Dataset | None, stop: StopFlag) -> None:
+        logs: dict[str, float] = {}
         for done, loaded in enumerate(loader, start=self.first + 1):
             tensors = self._step(done - 1, total, loaded)
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
-                logs = {k: float(v) for k, v in tensors.items()}
+                logs = self._averaged(tensors)
                 self._log(done, epoch, "train", logs, self.recipe.optim.rate(done - 1, total))
-                self.reporter.advance(done, logs)
+            self.reporter.advance(done, logs)
             if held_out is not None and done % per_epoch == 0:
                 self._evaluate(held_out, done, epoch)
             stopping = self._agree(stop.raised, done) and done < total
             due = self._agree(time.monotonic() - self.saved >= self.machine.save_every, done)
             if stopping or due or done == total:
-                self._save(done)
+                self._write(done, "last")
+                self.saved = time.monotonic()
             if stopping:
-                raise Stopped(
-                    f"stopped after step {done} of {total}; go on with: unshuffle train --resume {self.place}"
-                )
+                raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
 
     def _step(self, step: int, total: int, loaded: Loaded) -> dict[str, torch.Tensor]:
         """One optimisation step, a function of the weights, the optimiser's state, (seed, step, process) and data."""
-        raw = self._readable(loaded, step)
+        raw = cast(Raw, self._readable(loaded, step + 1, least=2))
         seed = mix(self.recipe.seed, step, self.fabric.global_rank)
         seed_everything(seed)
         batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(seed, 1)))
@@ -261,20 +231,30 @@ class _Run:
             group["lr"] = self.recipe.optim.rate(step, total)
         self.method.train()
         result: Step = self.method.step(batch)
-        if not torch.isfinite(result.loss):
-            raise self._diverged(f"the loss of step {step + 1} is {result.loss.item()}")
+        bad = not torch.isfinite(result.loss)
+        share_failure(
+            self._diverged(f"the loss of step {step + 1} is {result.loss.item()}") if bad else None, self.fabric.device
+        )
         self.fabric.backward(result.loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if hasattr(self.plan.method, "after_step"):
             cast(Callable[[], None], self.plan.method.after_step)()
-        return result.logs
+        return {"loss": result.loss.detach(), **result.logs}
 
-    def _readable(self, loaded: Loaded, step: int) -> Raw:
-        """The batch on the device, after unreadable samples were noted."""
-        self.skipped.add(loaded.skipped)
-        if loaded.raw is None or len(loaded.raw.items) < 2:
-            raise ValueError(f"step {step + 1} is left with fewer than two readable samples. {self.skipped.summary()}")
+    def _readable(self, loaded: Loaded, done: int, *, least: int) -> Raw | None:
+        """The batch on the device, after unreadable samples were noted. All processes stop if one has too few left."""
+        error = None
+        try:
+            self.skipped.add(loaded.skipped)
+            if least > (0 if loaded.raw is None else len(loaded.raw.items)):
+                summary = self.skipped.summary()
+                raise ValueError(f"step {done} is left with fewer than {least} readable samples. {summary}")
+        except (ValueError, TooManyUnreadable) as failure:
+            error = failure
+        share_failure(error, self.fabric.device)
+        if loaded.raw is None:
+            return None
         return Raw(*(None if t is None else t.to(self.fabric.device) for t in loaded.raw))  # type: ignore[arg-type]
 
     @torch.no_grad()
@@ -284,13 +264,12 @@ class _Run:
         sums: dict[str, float] = {}
         count = 0
         for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
-            self.skipped.add(loaded.skipped)
-            if loaded.raw is None:
+            raw = self._readable(loaded, done, least=0)
+            if raw is None:
                 continue
-            raw = Raw(*(None if t is None else t.to(self.fabric.device) for t in loaded.raw))  # type: ignore[arg-type]
             seed_everything(mix(self.recipe.seed, k))
             result = self.method.step(self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k))))
-            for key, value in result.logs.items():
+            for key, value in {"loss": result.loss, **result.logs}.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
             count += len(raw.items)
         means = {k: v / max(1, count) for k, v in sums.items()}
@@ -299,13 +278,16 @@ class _Run:
             self.best = means["loss"]
             self._write(done, "best")
 
+    def _averaged(self, tensors: dict[str, torch.Tensor]) -> dict[str, float]:
+        """The logs of a step, averaged over all processes."""
+        values = torch.stack([v.detach().float() for v in tensors.values()])
+        return dict(zip(tensors, cast(torch.Tensor, self.fabric.all_reduce(values, reduce_op="mean")).tolist()))
+
     def _log(self, done: int, epoch: int, split: str, logs: dict[str, float], rate: float | None) -> None:
-        if not self.fabric.is_global_zero:
-            return
-        self.metrics.write(done, epoch, split, time.monotonic() - self.began, rate, logs)
-        if self.board is not None:
-            for key, value in logs.items():
-                self.board.add_scalar(f"{split}/{key}", value, done)
+        seconds = time.monotonic() - self.began
+        on_leader(
+            lambda: cast(Journal, self.journal).write(done, epoch, split, seconds, rate, logs), self.fabric.device
+        )
 
     def _agree(self, wish: bool, done: int) -> bool:
         """Whether any process wishes it; several processes ask each other every tenth step only."""
@@ -316,35 +298,69 @@ class _Run:
         flag = torch.tensor(float(wish), device=self.fabric.device)
         return bool(cast(torch.Tensor, self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
 
-    def _save(self, done: int) -> None:
-        if not all(bool(torch.isfinite(p).all()) for p in self.plan.method.parameters()):
-            raise self._diverged(f"a weight is no longer a number after step {done}")
-        self._write(done, "last")
-        self.saved = time.monotonic()
-
     def _write(self, done: int, name: str) -> None:
-        if self.fabric.is_global_zero:
-            state = {"method": self.plan.method.state_dict(), "optimizer": self.optimizer.state_dict()}
-            checkpoints.save(folder.checkpoint(self.place, name), {**state, "step": done, "best": self.best})
+        """Writes a checkpoint, unless a weight or a running statistic is no longer a number."""
+        method = self.plan.method.state_dict()
+        bad = not all(bool(torch.isfinite(t).all()) for t in method.values() if t.is_floating_point())
+        share_failure(
+            self._diverged(f"a weight is no longer a number after step {done}") if bad else None, self.fabric.device
+        )
+        state = {
+            "method": method, "optimizer": self.optimizer.state_dict(), "step": done, "best": self.best,
+            "samples": self.samples, "seconds": time.monotonic() - self.began,
+        }  # fmt: skip
+        on_leader(lambda: checkpoints.save(folder.checkpoint(self.place, name), state), self.fabric.device)
 
-    def _restore(self) -> int:
-        """Loads the last checkpoint, if there is one; returns the number of steps that are done."""
+    def _restore(self) -> None:
+        """Loads the last checkpoint, if there is one."""
         path = folder.checkpoint(self.place)
         if not path.exists():
-            return 0
+            return
         state = checkpoints.load(path)
         try:
             self.plan.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
+            self.first, samples = int(state["step"]), int(state["samples"])
+            self.best, self.spent = float(state["best"]), float(state["seconds"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise checkpoints.BadCheckpoint(f"{path} does not fit this recipe: {error}") from error
-        self.best = float(state["best"])
-        return int(state["step"])
+        if samples != self.samples:
+            raise folder.RunError(
+                f"the data have changed: {self.samples} samples to train on, {samples} when the run began. To go on, "
+                "give back the same data; to train on the new data, start a new run."
+            )
+
+    def _batch_size(self) -> int:
+        """Samples in a step, over all processes."""
+        size, processes = min(self.recipe.batch_size, self.samples), self.fabric.world_size
+        few = f"{processes} processes cannot share {size} samples a step; each needs two. Use a larger batch, or fewer."
+        share_failure(ValueError(few) if size < 2 * processes else None, self.fabric.device)
+        return size
+
+    def _go_on(self) -> str:
+        return f"go on with: unshuffle train --resume {self.place}"
 
     def _diverged(self, what: str) -> Diverged:
         path = folder.checkpoint(self.place)
         kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
         return Diverged(f"{what}; {kept}. Try a smaller learning rate (--optim.lr), or look at the data.")
+
+
+def _launched(machine: Machine) -> Fabric:
+    """All processes of the job, started.
+
+    Raises:
+        ValueError: this computer has no such device.
+    """
+    try:
+        fabric = Fabric(
+            accelerator=machine.device, devices=machine.devices, num_nodes=machine.nodes, precision=machine.precision
+        )
+    except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
+        asked = f"--device {machine.device} --devices {machine.devices} --precision {machine.precision}"
+        raise ValueError(f"{asked} cannot be had here: {error}") from error
+    fabric.launch()
+    return fabric
 
 
 def _split(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
@@ -353,7 +369,7 @@ def _split(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     held = int(recipe.holdout * size)
     if size < 2:
         raise ValueError(f"training needs at least two samples; the data set has {size}.")
-    if held < 2:
+    if held < 2 or size - held < 2:
         return dataset, None
     order = torch.randperm(size, generator=torch.Generator().manual_seed(mix(recipe.seed, 1))).tolist()
     return Subset(dataset, sorted(order[held:])), Subset(dataset, sorted(order[:held]))
@@ -370,12 +386,3 @@ def _item_shape(dataset: Dataset) -> tuple[int, ...]:
     log = SkipLog(limit=len(bad))
     log.add(bad)
     raise ValueError(f"not one sample could be read. {log.summary()}")
-
-
-def _board(place: Path, first: int) -> Any:
-    """TensorBoard's writer, where it is installed; events of later steps than ``first`` are dropped."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(place / "tensorboard"), purge_step=first + 1 if first else None)

@@ -18,6 +18,7 @@ from unshuffle._files import write_atomically
 from unshuffle.train.machine import Machine
 
 RECIPE, CHECKPOINTS = "recipe.json", "checkpoints"
+WRITTEN = (CHECKPOINTS, "metrics.csv", "encoder.json", "encoder.safetensors", "results.jsonl")
 
 
 class RunError(Explained):
@@ -45,6 +46,8 @@ def create(out: str | Path | None, recipe: Any, machine: Machine, *, data: str |
         raise RunError(
             f"{folder} already holds a run. Go on with it: unshuffle train --resume {folder}; or give another --out."
         )
+    if left := [name for name in WRITTEN if (folder / name).exists()]:
+        raise RunError(f"{folder} holds {' and '.join(left)} of something else; give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     description = {
         "title": title,

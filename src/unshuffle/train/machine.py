@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from unshuffle import _check
 from unshuffle.values import register
 
 
@@ -29,3 +30,9 @@ class Machine:
     """Steps between rows of metrics.csv."""
     max_unreadable: int = 100
     """Samples that may be unreadable and are skipped; one more stops the job."""
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes", "log_every"):
+            _check.positive("Machine", name, getattr(self, name))
+        for name in ("workers", "save_every", "max_unreadable"):
+            _check.not_negative("Machine", name, getattr(self, name))

@@ -59,7 +59,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """See :class:`Reporter`."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stop(self) -> None:
         """See :class:`Reporter`."""

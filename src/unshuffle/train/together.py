@@ -1,0 +1,65 @@
+"""Several processes fail together: what stops one is told to all, so that none waits for it forever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from unshuffle import _dist
+from unshuffle._check import Explained
+
+T = TypeVar("T")
+
+
+class Elsewhere(Explained):
+    """Another process of the same run failed, and says why."""
+
+
+def leads() -> bool:
+    """Whether this is the first process, the one that writes and tells."""
+    return _dist.world_size() == 1 or dist.get_rank() == 0
+
+
+def everywhere(value: T) -> list[T]:
+    """The value of every process, first process first. All must call it."""
+    if _dist.world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * _dist.world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def share_failure(error: Exception | None, device: torch.device) -> None:
+    """Raises ``error``; where another process has one, raises too. All processes must call it.
+
+    Raises:
+        Elsewhere: the error is another process's.
+    """
+    if _dist.world_size() > 1:
+        flag = torch.tensor(float(error is not None), device=device)
+        dist.all_reduce(flag)
+        if flag > 0:
+            first = [told is not None for told in everywhere(error and str(error))].index(True)
+            if first != dist.get_rank():
+                raise Elsewhere(f"process {first} failed, and says why; this is process {dist.get_rank()}")
+    if error is not None:
+        raise error
+
+
+def on_leader(action: Callable[[], T], device: torch.device) -> T | None:
+    """Does something in the first process only; the others get None. All processes must call it.
+
+    Raises:
+        Elsewhere: it failed there.
+    """
+    answer, error = None, None
+    if leads():
+        try:
+            answer = action()
+        except (OSError, ValueError, Explained) as failure:
+            error = failure
+    share_failure(error, device)
+    return answer

@@ -1,0 +1,86 @@
+"""What every method of ``methods.ALL`` promises, written down once: the suite beside this file runs over ``CASES``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unshuffle import methods
+from unshuffle.losses import (
+    FastSoftRanking,
+    FixedPermutations,
+    PerturbedFenchelYoung,
+    RankMSE,
+)
+from unshuffle.methods import LearnToOrder, ShuffleToLearn
+from unshuffle.nets import ContextFreeNet, ItemNet, SmallConv
+from unshuffle.permutations import SpreadOut, sample, to_ranks
+from unshuffle.types import Sets, Shuffled
+
+OBJECTIVES = {
+    "perturbed": PerturbedFenchelYoung(sigma=0.5),
+    "sampled": PerturbedFenchelYoung(sigma=0.5, num_samples=10),
+    "soft": FastSoftRanking(),
+    "mse": RankMSE(),
+    "fixed": FixedPermutations(SpreadOut(6)),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method with one objective, and what the suite cannot know by itself."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    """A small one, with fresh weights."""
+    batch: Callable[[int], Any]
+    """A batch of so many samples, at random."""
+    single: Callable[[int], Tensor]
+    """So many prepared inputs of ``embed``."""
+    width: int
+    """Length of an embedding."""
+    shift_free: bool
+    """Whether a number added to all scores changes nothing, so that a last bias common to all of them rests."""
+
+
+def _shuffle_to_learn(name: str) -> Case:
+    objective = OBJECTIVES[name]
+    net = ContextFreeNet(SmallConv(4), 4, (1, 6, 6), objective.outputs(4), patch_features=8, hidden=12)
+
+    def batch(size: int) -> Shuffled:
+        drawn = sample(size, 4)
+        if isinstance(objective, FixedPermutations):
+            drawn = objective.choices.build(4)[torch.randint(6, (size,))]
+        return Shuffled(torch.randn(size, 4, 1, 6, 6), drawn.float() + 1, torch.arange(size))
+
+    return Case(
+        f"ShuffleToLearn-{name}", lambda: ShuffleToLearn(net.build(), objective), batch,
+        lambda size: torch.randn(size, 4, 1, 6, 6), 12, False,
+    )  # fmt: skip
+
+
+def _learn_to_order(name: str) -> Case:
+    objective = OBJECTIVES[name]
+    net = ItemNet(SmallConv(4), (1, 6, 6), hidden=12)
+
+    def batch(size: int) -> Sets:
+        ranks = to_ranks(torch.randint(4, (size, 5)))  # with ties
+        return Sets(torch.randn(size, 5, 1, 6, 6), ranks, torch.arange(5 * size).reshape(size, 5))
+
+    return Case(
+        f"LearnToOrder-{name}", lambda: LearnToOrder(net.build(), objective), batch,
+        lambda size: torch.randn(size, 1, 6, 6), 12, name != "mse",
+    )  # fmt: skip
+
+
+_CONTRACTS = {
+    ShuffleToLearn: [_shuffle_to_learn(name) for name in OBJECTIVES],
+    LearnToOrder: [_learn_to_order(name) for name in OBJECTIVES if name != "fixed"],
+}
+
+# A method that joins `methods.ALL` without a contract fails here, at collection.
+CASES = [case for method in methods.ALL for case in _CONTRACTS[method]]

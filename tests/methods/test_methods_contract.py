@@ -1,0 +1,123 @@
+"""The contract suite: one set of claims, every method of ``methods.ALL`` with every objective that it takes."""
+
+import pytest
+import torch
+from torch import nn
+
+from methods_contract import CASES, OBJECTIVES
+
+every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@pytest.fixture(autouse=True)
+def same_draws_every_time() -> None:
+    torch.manual_seed(0)
+
+
+@every_method
+@pytest.mark.parametrize("size", [2, 7])
+def test_a_step_gives_a_finite_scalar_with_a_gradient_and_detached_logs(case, size):
+    step = case.build().step(case.batch(size))
+
+    assert step.loss.shape == ()
+    assert step.loss.isfinite()
+    assert step.loss.requires_grad
+    assert {"loss", "partial_ranks", "exact_order"} <= set(step.logs)
+    for value in step.logs.values():
+        assert value.shape == ()
+        assert not value.requires_grad
+    assert step.logs["loss"] == step.loss.detach()
+    assert 0 <= step.logs["exact_order"] <= step.logs["partial_ranks"] <= 1
+
+
+@every_method
+def test_the_gradient_reaches_every_parameter(case):
+    method = case.build()
+
+    method.step(case.batch(8)).loss.backward()
+
+    for name, parameter in method.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        # Biases may rest (before a batch norm, or common to all scores of a ranking); weights never do.
+        assert parameter.grad.abs().max() > 1e-8 or parameter.ndim == 1, name
+
+
+@every_method
+def test_the_last_bias_rests_only_where_a_common_shift_means_nothing(case):
+    method = case.build()
+    method.step(case.batch(8)).loss.backward()
+
+    last = [m for m in method.modules() if isinstance(m, nn.Linear)][-1]
+
+    assert (last.bias.grad.abs().max() < 1e-5) == case.shift_free
+
+
+@every_method
+def test_embeddings_are_deterministic_in_evaluation(case):
+    method, inputs = case.build().eval(), case.single(6)
+
+    first, again = method.embed(inputs), method.embed(inputs)
+
+    assert first.shape == (6, case.width)
+    assert first.equal(again)
+    torch.testing.assert_close(first[:2], method.embed(inputs[:2]))  # a sample alone is the same sample
+
+
+@every_method
+def test_weights_travel_by_state_dict(case):
+    first, second, inputs = case.build(), case.build(), case.single(3)
+    first.step(case.batch(4))  # moves the batch-norm statistics
+    assert not torch.allclose(first.eval().embed(inputs), second.eval().embed(inputs))
+
+    second.load_state_dict(first.state_dict())
+
+    assert first.embed(inputs).equal(second.embed(inputs))
+
+
+@every_method
+def test_the_loss_is_single_precision_under_autocast(case):
+    method = case.build()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        step = method.step(case.batch(4))
+    step.loss.backward()
+
+    assert step.loss.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in method.parameters())
+
+
+@every_method
+def test_a_few_steps_on_one_batch_lower_its_loss(case):
+    method, batch = case.build(), case.batch(8)
+    optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
+
+    losses = []
+    for _ in range(30):
+        loss = method.step(batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_scores_that_say_the_truth_are_all_right(objective):
+    """The objective's own reading of perfect scores: all ranks right, whole orders too."""
+    from unshuffle.methods.base import ranking_step
+
+    loss = OBJECTIVES[objective]
+    if objective == "fixed":
+        chosen = torch.tensor([4, 0, 2])
+        ranks, scores = loss.choices.build(4)[chosen].float() + 1, nn.functional.one_hot(chosen, 6) * 10.0
+    else:
+        ranks = torch.tensor([[2.0, 1.0, 4.0, 3.0], [4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
+        scores = ranks.clone()
+
+    good, bad = ranking_step(scores, ranks, loss), ranking_step(-scores, ranks, loss)
+
+    assert good.logs["partial_ranks"] == good.logs["exact_order"] == 1
+    assert bad.logs["partial_ranks"] < 1
+    assert good.loss < bad.loss
