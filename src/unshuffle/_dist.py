@@ -22,4 +22,4 @@ def global_mean(values: Tensor) -> Tensor:
         return values.mean()
     count = torch.tensor(float(values.numel()), dtype=torch.float64, device=values.device)
     dist.all_reduce(count)
-    return values.sum() * (world_size() / count.to(values.dtype))
+    return values.sum() * float(world_size() / count)
