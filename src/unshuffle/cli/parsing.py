@@ -20,7 +20,7 @@ def parse(kind: type[T], *, command: str, arguments: list[str], description: str
             prog=f"unshuffle {command}",
             description=description,
             args=arguments,
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+            config=(tyro.conf.AvoidSubcommands,),
             **given,
         )
     except ValueError as error:  # a value refused its fields
