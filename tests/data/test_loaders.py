@@ -53,10 +53,10 @@ class Listed(Dataset):
         return self.samples[index]
 
 
-def steps(size: int, batch_size: int, first: int, last: int, *, seed: int = 0, rank: int = 0, processes: int = 1) -> list:
-    return list(
-        Batches(size, batch_size=batch_size, seed=seed, first=first, last=last, rank=rank, processes=processes)
-    )
+def steps(
+    size: int, batch_size: int, first: int, last: int, *, seed: int = 0, rank: int = 0, processes: int = 1
+) -> list:
+    return list(Batches(size, batch_size=batch_size, seed=seed, first=first, last=last, rank=rank, processes=processes))
 
 
 # ------------------------------------------------------------------------------------------------------------- batches
@@ -114,10 +114,11 @@ def test_processes_share_each_batch_without_overlap(processes, batch, seed):
 def test_what_a_sample_draws_depends_on_seed_epoch_and_index_alone(workers):
     """Another order of reading, another batch size, other processes: the same sample."""
     reader = Reader(Drawing(), seed=5)
-    loader = training_loader(Drawing(), Batches(20, batch_size=7, seed=5, first=1, last=4), workers=workers)
+    batches = Batches(20, batch_size=7, seed=5, first=1, last=4)
+    loader = training_loader(Drawing(), batches, workers=workers)
 
     seen = 0
-    for keys, loaded in zip(loader.batch_sampler, loader):
+    for keys, loaded in zip(batches, loader):
         readable = [key for key in keys if key[1] % 4 != 3]
         assert loaded.raw.index.tolist() == [i for _, i in readable]
         for key, item, label in zip(readable, *loaded.raw[::2]):
@@ -335,3 +336,11 @@ def test_arrays_load_as_they_lie():
 
     assert torch.cat([r.items for r in raws]).equal(items)
     assert torch.cat([r.label for r in raws]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_part_of_a_data_set_keeps_the_places_of_the_whole():
+    whole = Arrays(torch.arange(6).reshape(6, 1, 1, 1))
+
+    (loaded,) = ordered_loader(torch.utils.data.Subset(whole, [5, 1, 3]), batch_size=8)
+
+    assert loaded.raw.index.tolist() == [5, 1, 3] == loaded.raw.items.flatten().tolist()

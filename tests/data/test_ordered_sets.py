@@ -63,7 +63,9 @@ def test_integers_beyond_single_precision_are_still_told_apart():
     assert ranks[0].sort().values.tolist() == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("labels", [torch.tensor([0.1, 0.3, 0.2]), torch.tensor([1, 9, 4]), torch.tensor([1.0, 5, 2]).double()])
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([0.1, 0.3, 0.2]), torch.tensor([1, 9, 4]), torch.tensor([1.0, 5, 2]).double()]
+)
 def test_labels_of_any_number_type_give_the_same_order(labels):
     sets = OrderedSets(3)(batch(labels), generator())
 
@@ -85,7 +87,9 @@ def test_bytes_become_floats_from_0_to_1_and_floats_stay():
 
 @pytest.mark.errors
 def test_samples_without_labels_are_refused():
-    with pytest.raises(ValueError, match=r"OrderedSets: the samples carry no label to be ordered by; give \(item, value\)"):
+    with pytest.raises(
+        ValueError, match=r"OrderedSets: the samples carry no label to be ordered by; give \(item, value\)"
+    ):
         OrderedSets()(batch(None, 10), generator())
 
 

@@ -53,7 +53,8 @@ def test_joining_what_bands_cut_restores_the_spectrogram(number, channels, h, w)
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "height", "width", "top", "left"), [(2, 2, 8, 10, 0, 0), (3, 2, 8, 9, 1, 0), (3, 3, 11, 10, 1, 0)]
+    ("rows", "columns", "height", "width", "top", "left"),
+    [(2, 2, 8, 10, 0, 0), (3, 2, 8, 9, 1, 0), (3, 3, 11, 10, 1, 0)],
 )
 def test_what_does_not_divide_is_left_out_evenly_at_both_ends(rows, columns, height, width, top, left):
     items = noise(1, 1, height, width).float()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unshuffle import values
-from unshuffle.nets import AlexNet, ContextFree, ContextFreeNet, ItemNet, ItemScorer, SmallConv
+from unshuffle.nets import AlexNet, ContextFree, ContextFreeNet, ItemNet, SmallConv
 from unshuffle.nets.scorers import feature_count
 
 PATCH = (3, 9, 7)
@@ -22,7 +22,7 @@ def patches(batch: int = 3, n: int = 5, shape: tuple[int, ...] = PATCH, seed: in
 def patch_features(net: ContextFree, inputs: Tensor) -> Tensor:
     """(B, n, d): what the first aggregate layer is given."""
     seen: list[Tensor] = []
-    hook = net.patch.register_forward_hook(lambda module, arguments, output: seen.append(output))
+    hook = net.aggregate.register_forward_pre_hook(lambda module, arguments: seen.extend(arguments))
     net(inputs)
     hook.remove()
     return seen[0].reshape(*inputs.shape[:2], -1)
@@ -136,8 +136,8 @@ class Own(nn.Module):
 def test_a_backbone_of_ones_own_takes_the_place_of_the_described_one():
     own = Own()
 
-    net = ContextFree(own, SMALL)
-    scorer = ItemScorer(own, ItemNet(SmallConv(), PATCH))
+    net = SMALL.build(own)
+    scorer = ItemNet(SmallConv(), PATCH).build(own)
 
     assert net.backbone is own
     assert net(patches()).shape == (3, 5)
@@ -162,7 +162,7 @@ def test_a_backbone_that_cannot_take_such_patches_is_named_with_what_helps():
         ContextFreeNet(AlexNet(), 9, (3, 8, 8), 9).build()
     assert "Use larger images, fewer patches, or a smaller backbone." in str(error.value)
     with pytest.raises(ValueError, match=r"Own cannot take patches of shape \(1, 8, 8\)"):
-        ContextFree(Own(), ContextFreeNet(SmallConv(), 9, (1, 8, 8), 9))
+        ContextFreeNet(SmallConv(), 9, (1, 8, 8), 9).build(Own())
 
 
 class Listing(nn.Module):
@@ -174,5 +174,5 @@ class Listing(nn.Module):
 
 @pytest.mark.errors
 def test_a_backbone_that_gives_no_tensor_is_refused():
-    with pytest.raises(ValueError, match="Listing must give a tensor of features; got list. Wrap it"):
-        ContextFree(Listing(), SMALL)
+    with pytest.raises(ValueError, match=r"Listing must give a tensor of features; got list. Wrap it"):
+        SMALL.build(Listing())

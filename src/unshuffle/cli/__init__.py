@@ -46,6 +46,9 @@ def _run(name: str, arguments: list[str]) -> int:
         return 130
     except Elsewhere:
         return 1  # the process that failed says why
+    except BrokenPipeError:  # the reader, a pager or head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "unshuffle":
             raise

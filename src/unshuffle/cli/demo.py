@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,39 +30,40 @@ def run(arguments: list[str]) -> int:
     """The command."""
     text = "Pretrains on data that come with the package; prints the table, writes the page."
     options = parse(DemoOptions, command="demo", arguments=arguments, description=text)
+    place = options.out or _next_folder()
+    try:
+        _show(options, place)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"the demo was stopped; go on with: {_command(options, place)}") from stop
+    return 0
+
+
+def _show(options: DemoOptions, place: Path) -> None:
+    """Runs the demo; prints its tables, writes its page."""
     began = time.monotonic()
     console = Console(stderr=True)
     with console.status("starting …"):
         from unshuffle.cli.tables import show
-        from unshuffle.recipes.demo import run_demo
+        from unshuffle.recipes.demo import Demo, run_demo
         from unshuffle.report import tables, write_report
         from unshuffle.train.progress import Terminal
 
-    place = options.out or _next_folder()
-    place.mkdir(parents=True, exist_ok=True)
-    console.print(f"The demo's folder is {place}.", highlight=False)
-    about = {"title": "unshuffle demo", "summary": SUMMARY}
-    (place / "recipe.json").write_text(json.dumps(about, indent=2))
-    try:
-        results = run_demo(
-            place, full=options.full, effort=options.effort, seeds=options.seeds, reporter=Terminal(console)
-        )
-    except KeyboardInterrupt as stop:
-        full = " --full" if options.full else ""
-        raise KeyboardInterrupt(f"the demo was stopped; go on with: unshuffle demo{full} --out {place}") from stop
+    demo = Demo(full=options.full, effort=options.effort, seeds=options.seeds)
+    console.print(f"The demo's folder is {place}.", highlight=False, markup=False)
+    results = run_demo(place, demo, reporter=Terminal(console))
     page = write_report(place)
     show(tables(results))
-    seconds = time.monotonic() - began
-    Console().print(f"page: {page}  ({seconds / 60:.1f} minutes in all)", highlight=False, markup=False)
-    return 0
+    minutes = (time.monotonic() - began) / 60
+    Console().print(f"page: {page}  ({minutes:.1f} minutes in all)", highlight=False, markup=False)
 
 
-SUMMARY = (
-    "Act 1 learns to read digits from the order of sets of five, without a single label. Act 2 cuts the spectrograms "
-    "of instrument notes into ten frequency bands, shuffles them by permutations drawn from all 10!, and learns to put "
-    "them back in order. The encoders are then frozen and compared, on held-out samples, with the raw input and with "
-    "the same network untrained (its batch-norm statistics set on the unlabelled data)."
-)
+def _command(options: DemoOptions, place: Path) -> str:
+    """What goes on with this demo."""
+    words = ["unshuffle", "demo", *["--full"] * options.full]
+    for name in ("seeds", "effort"):
+        if getattr(options, name) != getattr(DemoOptions, name):
+            words += [f"--{name}", str(getattr(options, name))]
+    return shlex.join([*words, "--out", str(place)])
 
 
 def _next_folder() -> Path:

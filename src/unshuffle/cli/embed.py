@@ -17,7 +17,7 @@ from unshuffle.cli.parsing import parse, usable_device
 class EmbedOptions:
     """Options of ``unshuffle embed``."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
     data: Path
     """Folder with the images."""

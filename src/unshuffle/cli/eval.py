@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
 
 import numpy as np
 import tyro
@@ -16,7 +17,11 @@ from unshuffle.cli.parsing import parse, usable_device
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
+    from unshuffle.evals import Stamp
     from unshuffle.evals.encoder import Encoder
+    from unshuffle.evals.judge import Representations
+    from unshuffle.train.progress import Terminal
+    from unshuffle.types import Figure, Result
 
 ProbeName = Literal["linear", "mlp", "knn"]
 
@@ -25,7 +30,7 @@ ProbeName = Literal["linear", "mlp", "knn"]
 class EvalOptions:
     """Options of ``unshuffle eval``."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
     data: Path
     """Folder whose sub-folders are the classes."""
@@ -49,26 +54,39 @@ class EvalOptions:
     """Images that may be unreadable and are skipped; one more stops the command."""
 
 
+class Parts(NamedTuple):
+    """Training and test data with labels, and what they are called."""
+
+    train: Dataset
+    test: Dataset
+    classes: Sequence[str]
+    name: str
+
+
 def run(arguments: list[str]) -> int:
     """The command."""
     text = "Measures a trained encoder on labelled images, beside the raw pixels and the untrained network."
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
     from unshuffle.cli.tables import show
+    from unshuffle.evals import stamp, supersede
     from unshuffle.evals.encoder import load
-    from unshuffle.evals.results import supersede
     from unshuffle.report import tables, write_report
+    from unshuffle.train.progress import Terminal
 
+    terminal = Terminal()
     encoder = load(options.run, device=usable_device(options.device))
-    train, test, classes = _parts(encoder, options)
-    results, figures = _measure(encoder, train, test, classes, options)
-    supersede(options.run, [*results, *figures])
-    show(tables(results))
+    parts = _parts(encoder, options)
+    mark = stamp(parts.name, "test", options.run.resolve().name)
+    both = _embedded(encoder, parts, options, terminal)
+    results = _probed(both, mark, options, terminal)
+    solved, figures = _pictured(encoder, parts, both, mark, options)
+    supersede(options.run, [*results, *solved, *figures])
+    show(tables([*results, *solved]))
     Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
     return 0
 
 
-def _parts(encoder: Encoder, options: EvalOptions) -> tuple[Dataset, Dataset, Sequence[str]]:
-    """Training and test data with labels, and the classes' names."""
+def _parts(encoder: Encoder, options: EvalOptions) -> Parts:
     from torch.utils.data import Subset
 
     from unshuffle.evals.judge import split_rows
@@ -78,53 +96,71 @@ def _parts(encoder: Encoder, options: EvalOptions) -> tuple[Dataset, Dataset, Se
         raise ValueError(f"{options.data} has no labels: put the images of each class into a sub-folder of its name.")
     if options.test is None:
         rows, held_out = split_rows(data.labels, test_fraction=0.2, seed=options.seed)
-        return Subset(data, rows), Subset(data, held_out), data.classes
+        return Parts(Subset(data, rows), Subset(data, held_out), data.classes, data.name)
     test = encoder.open(options.test)
     if test.classes != data.classes:
-        raise ValueError(f"--data and --test must have the same sub-folders; got {data.classes} and {test.classes}.")
-    return data, test, data.classes
+        given = " and ".join(", ".join(classes) or "none" for classes in (data.classes, test.classes))
+        raise ValueError(f"--data and --test must have the same sub-folders; got {given}.")
+    return Parts(data, test, data.classes, data.name)
 
 
-def _measure(encoder: Encoder, train: Dataset, test: Dataset, classes: Sequence[str], options: EvalOptions):
-    """All results and figures."""
+def _embedded(encoder: Encoder, parts: Parts, options: EvalOptions, terminal: Terminal) -> Representations:
+    """Both parts as raw pixels, by the untrained network and by the trained one."""
     from unshuffle.data.loaders import SkipLog
-    from unshuffle.data.patching import Shuffle
-    from unshuffle.evals import Task, compare, knn_probe, linear_probe, mlp_probe
-    from unshuffle.evals.judge import first_items, representations
-    from unshuffle.evals.maps import map_figure
-    from unshuffle.evals.puzzles import pretext_results, puzzle_figure, solve
-    from unshuffle.evals.results import stamp
-    from unshuffle.train.progress import Terminal
+    from unshuffle.evals.judge import representations
 
-    terminal = Terminal()
     skipped = SkipLog(options.max_unreadable, terminal.say)
-    terminal.start("embedding", len(cast(list, train)) + len(cast(list, test)))
+    terminal.start("embedding", len(cast(list, parts.train)) + len(cast(list, parts.test)))
     try:
         both = representations(
-            encoder, train, test, seed=options.seed, batch_size=options.batch_size, workers=options.workers,
-            skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+            encoder, parts.train, parts.test, seed=options.seed, batch_size=options.batch_size,
+            workers=options.workers, skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
         )  # fmt: skip
     finally:
         terminal.stop()
-    known = cast(np.ndarray, both.train.labels), cast(np.ndarray, both.test.labels)
-    mark = stamp(options.data.name, "test", options.run.name)
-    learners = {"linear": linear_probe, "mlp": mlp_probe, "knn": knn_probe}
-    results = []
-    for probe in options.probes:
-        task = Task(f"class, {probe} probe", "classification", *known)
-        results += compare(
-            both.pairs(), [task], [*options.labels, len(known[0])], draws=options.draws, seed=options.seed,
-            probe=learners[probe], stamp=mark, progress=terminal.say,
-        )  # fmt: skip
-    title = "Map of the pretrained embedding"
-    pictures = [
-        map_figure(options.run, both.test.vectors["pretrained"], known[1], name="map", title=title, names=classes)
-    ]
-    if isinstance(encoder.transform, Shuffle) and encoder.objective is not None:
-        items = first_items(test, 1024, workers=options.workers)
-        solved = solve(encoder, items, seed=options.seed)
-        results += pretext_results(solved, mark, layer="pretrained", seed=options.seed)
-        pictures.append(puzzle_figure(options.run, encoder, items, solved))
     if skipped.reasons:
         terminal.say(skipped.summary())
-    return results, pictures
+    return both
+
+
+def _probed(both: Representations, mark: Stamp, options: EvalOptions, terminal: Terminal) -> list[Result]:
+    """What each probe makes of each representation."""
+    from unshuffle.evals import Task, compare, knn_probe, label_subsets, linear_probe, mlp_probe
+
+    learners = {"linear": linear_probe, "mlp": mlp_probe, "knn": knn_probe}
+    known, asked = cast(np.ndarray, both.train.labels), cast(np.ndarray, both.test.labels)
+    counts = [*options.labels, len(known)]
+    subsets = label_subsets(len(known), counts, draws=options.draws, seed=options.seed)
+    fits = count(1)
+    results: list[Result] = []
+    terminal.start("probing", len(options.probes) * len(both.pairs()) * len(subsets))
+    try:
+        for probe in options.probes:
+            task = Task(f"class, {probe} probe", "classification", known, asked)
+            results += compare(
+                both.pairs(), [task], counts, draws=options.draws, seed=options.seed, probe=learners[probe],
+                stamp=mark, progress=lambda _: terminal.advance(next(fits), {}),
+            )  # fmt: skip
+    finally:
+        terminal.stop()
+    return results
+
+
+def _pictured(
+    encoder: Encoder, parts: Parts, both: Representations, mark: Stamp, options: EvalOptions
+) -> tuple[list[Result], list[Figure]]:
+    """A map of the embedding and, where the encoder was trained on puzzles, how it solves some."""
+    from unshuffle.data.patching import Shuffle
+    from unshuffle.evals.judge import spread_items
+    from unshuffle.evals.maps import map_figure
+    from unshuffle.evals.puzzles import pretext_results, puzzle_figure, solve
+
+    vectors, labels = both.test.vectors["pretrained"], cast(np.ndarray, both.test.labels)
+    title = "Map of the pretrained embedding"
+    figures = [map_figure(options.run, vectors, labels, name="map", title=title, names=parts.classes)]
+    if not isinstance(encoder.transform, Shuffle) or encoder.objective is None:
+        return [], figures
+    items = spread_items(parts.test, 1024, workers=options.workers)
+    solved = solve(encoder, items, seed=options.seed)
+    figures.append(puzzle_figure(options.run, encoder, items, solved))
+    return pretext_results(solved, mark, layer="pretrained", seed=options.seed), figures

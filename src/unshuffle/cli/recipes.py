@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 
@@ -27,7 +28,7 @@ def run(arguments: list[str]) -> int:
     if name not in recipes.ALL:
         print(f"unshuffle recipes: no recipe {name!r}. Known: {', '.join(recipes.ALL)}.", file=sys.stderr)
         return 2
-    print(recipes.ALL[name].__doc__)
+    print(inspect.getdoc(recipes.ALL[name]), end="\n\n")
     print(json.dumps(values.to_json(recipes.ALL[name]()), indent=2))
     return 0
 

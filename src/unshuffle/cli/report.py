@@ -15,7 +15,7 @@ from unshuffle.cli.parsing import parse
 class ReportOptions:
     """Options of ``unshuffle report``."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
 
 

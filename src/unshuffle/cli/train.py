@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +55,8 @@ def run(arguments: list[str]) -> int:
 def _train(name: str, arguments: list[str]) -> int:
     function = recipes.ALL[name]
     default = TrainOptions(function(), Machine())
-    options = parse(
-        TrainOptions, command=f"train {name}", arguments=arguments, description=function.__doc__ or "", default=default
-    )
+    text = inspect.getdoc(function) or ""
+    options = parse(TrainOptions, command=f"train {name}", arguments=arguments, description=text, default=default)
     if options.data is None and not isinstance(options.recipe.source, Packaged):
         print(f"unshuffle train {name}: needs --data FOLDER, the folder that holds your images.", file=sys.stderr)
         return 2

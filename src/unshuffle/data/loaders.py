@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from unshuffle._check import Explained
 from unshuffle.types import Raw
@@ -66,19 +66,23 @@ class Batches(Sampler):
 
 
 class Reader(Dataset):
-    """Wraps a data set: reads item ``index`` as if it were the first thing drawn from (seed, epoch, index)."""
+    """Wraps a data set: reads item ``index`` as if it were the first thing drawn from (seed, epoch, index).
+
+    The index that travels on is the sample's place in the whole data set, also where a part of it is read.
+    """
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, Tensor | None] | Unreadable:
         epoch, index = key
+        place = self.dataset.indices[index] if isinstance(self.dataset, Subset) else index
         seed_everything(mix(self.seed, epoch, index))
         sample = self.dataset[index]
         if isinstance(sample, Unreadable):
             return sample
         item, label = _split(sample)
-        return as_item(item), index, None if label is None else _as_label(label)
+        return as_item(item), place, None if label is None else _as_label(label)
 
 
 def training_loader(dataset: Dataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
@@ -132,11 +136,11 @@ def as_item(item: Any) -> Tensor:
         TypeError: it is none of these.
         ValueError: it has too few axes.
     """
+    if getattr(item, "mode", None) == "P":
+        item = item.convert("RGB")  # the pixels of a palette image are numbers of colours, not colours
     if isinstance(item, Tensor):
         tensor = item
     elif isinstance(item, np.ndarray) or hasattr(item, "getbands"):
-        # The pixels of a palette image are numbers of colours, not colours.
-        item = item.convert("RGB") if getattr(item, "mode", None) == "P" else item
         tensor = torch.from_numpy(np.array(item))
         tensor = tensor.permute(2, 0, 1).contiguous() if tensor.ndim == 3 else tensor
     else:
@@ -151,8 +155,8 @@ def _as_label(label: Any) -> Tensor:
         return torch.as_tensor(label)
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(
-            f"a label must be a number, or an array of numbers; got {type(label).__name__}. Number the classes, or give "
-            "items without labels."
+            f"a label must be a number, or an array of numbers; got {type(label).__name__}. Number the classes, or "
+            "give items without labels."
         ) from None
 
 

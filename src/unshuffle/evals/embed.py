@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from unshuffle import _check
 from unshuffle.data.loaders import SkipLog, ordered_loader
 
 
@@ -44,8 +45,10 @@ def embed_dataset(
         progress: called with (done, total).
 
     Raises:
+        TooManyUnreadable: more than ``skipped`` allows.
         ValueError: not one sample could be read.
     """
+    _check.positive("embed_dataset", "batch_size", batch_size)
     skipped = skipped if skipped is not None else SkipLog()
     vectors: dict[str, list[Tensor]] = {name: [] for name in embedders}
     index: list[Tensor] = []

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 import unshuffle.data
 import unshuffle.nets  # noqa: F401  (the two register the values that a description may name)
-from unshuffle import values
+from unshuffle import _check, values
 from unshuffle._files import write_atomically
 from unshuffle.data.image import Images
 from unshuffle.data.loaders import as_item
 from unshuffle.losses import Objective
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+FORMAT = 1
 
 
 class Transform(Protocol):
@@ -40,7 +41,7 @@ class Encoder(nn.Module):
         net: a module with ``embed``.
         transform: makes the network's input of raw items, without randomness.
         item_shape: (C, H, W) of the raw items it was trained on.
-        source: how image files become such items, where they came from files.
+        source: how image files become such items, where they came from files; anything else is forgotten.
         objective: what the network's scores mean; None for an encoder that only embeds.
         net_value: the frozen value that builds ``net`` again; None for a network of one's own.
     """
@@ -57,7 +58,9 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.net, self.transform, self.item_shape = net, transform, tuple(item_shape)
-        self.source, self.objective, self.net_value = source, objective, net_value
+        # A data set of one's own may call anything `source`, and it could not be saved.
+        self.source: Any = source if values.is_registered(source) else None
+        self.objective, self.net_value = objective, net_value
 
     @torch.no_grad()
     def embed(self, items: Tensor | np.ndarray | Sequence[Any], *, batch_size: int = 256) -> Tensor:
@@ -72,30 +75,46 @@ class Encoder(nn.Module):
             (B, d) float32 on the CPU.
 
         Raises:
+            TypeError: a sample is neither a tensor, nor an array, nor a PIL image.
             ValueError: the items have another shape than the training data had.
         """
+        _check.positive("embed", "batch_size", batch_size)
         self.eval()
-        device = next(self.net.parameters()).device
         stacked = self._stack(items)
-        parts = [stacked[i : i + batch_size].to(device) for i in range(0, len(stacked), batch_size)]
-        out = [self.net.embed(self.transform.prepare(p)).float().cpu() for p in parts]  # type: ignore[operator]
-        return torch.cat(out) if out else torch.zeros(0, 0)
+        # Where there are none, one of zeros is embedded and left out again: the answer is as wide as any other.
+        fed = stacked if len(stacked) else stacked.new_zeros(1, *self.item_shape)
+        parts = [self.net.embed(self.prepare(part)) for part in fed.split(batch_size)]  # type: ignore[operator]
+        return torch.cat([part.float().cpu() for part in parts])[: len(stacked)]
+
+    def prepare(self, items: Tensor) -> Tensor:
+        """Raw items (B, ...) as the network takes them, where it computes."""
+        return self.transform.prepare(items.to(self._weight.device)).to(self._weight)
+
+    @property
+    def _weight(self) -> Tensor:
+        """Any weight: it tells where the network computes, and in which precision."""
+        return next(self.net.parameters())
 
     def _stack(self, items: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
-        if not isinstance(items, (Tensor, np.ndarray)):
-            items = torch.stack([self._one(i) for i in items]) if len(items) else torch.zeros(0, *self.item_shape)
-        stacked = torch.as_tensor(items)
-        if tuple(stacked.shape[1:]) != self.item_shape:
-            raise ValueError(
-                f"embed: `items` must be (B, {', '.join(map(str, self.item_shape))}), as in training; "
-                f"got {tuple(stacked.shape)}. For pictures of any size give a list of PIL images."
-            )
-        return stacked
+        if isinstance(items, (Tensor, np.ndarray)):
+            self._refuse(tuple(items.shape))
+            return torch.as_tensor(items)
+        ready = [self._one(item) for item in items]
+        for item in ready:
+            self._refuse((len(ready), *item.shape))
+        return torch.stack(ready) if ready else torch.zeros(0, *self.item_shape)
 
     def _one(self, item: Any) -> Tensor:
-        if hasattr(item, "getbands") and self.source is not None:
+        if self.source is not None and hasattr(item, "getbands"):
             return self.source.prepare(item)
         return as_item(item)
+
+    def _refuse(self, shape: tuple[int, ...]) -> None:
+        """Refuses a batch of another shape than the training data had."""
+        if shape[1:] != self.item_shape:
+            wanted = ", ".join(map(str, self.item_shape))
+            hint = "" if self.source is None else " For pictures of any size give a list of PIL images."
+            raise ValueError(f"embed: `items` must be (B, {wanted}), as in training; got {shape}.{hint}")
 
     def open(self, root: str | Path) -> Any:
         """The images below ``root``, read as in training.
@@ -117,8 +136,7 @@ class Encoder(nn.Module):
         if self.objective is None:
             raise ValueError("order: this encoder was saved without an objective; it can embed only.")
         self.eval()
-        device = next(self.net.parameters()).device
-        return self.objective.predict(self.net(inputs.to(device)).float(), inputs.shape[1]).cpu()
+        return self.objective.predict(self.net(inputs.to(self._weight)).float(), inputs.shape[1]).cpu()
 
     def untrained(self, inputs: Tensor, *, seed: int) -> Encoder:
         """The same network with random weights, its batch-norm statistics set to those of ``inputs`` (raw items).
@@ -129,23 +147,24 @@ class Encoder(nn.Module):
         if self.net_value is None:
             raise ValueError("untrained: a network of one's own cannot be built afresh.")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = self.net_value.build()
-        calibrate(net, self.transform.prepare(inputs))
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators as well
+            net = self.net_value.build().to(self._weight)
+        calibrate(net, self.prepare(inputs))
         return Encoder(net, self.transform, self.item_shape, source=self.source, net_value=self.net_value)
 
     def save(self, folder: str | Path) -> None:
         """Writes ``encoder.safetensors`` and ``encoder.json`` into ``folder``, each whole or not at all."""
         folder = Path(folder)
         description = {
-            "format": 1,
+            "format": FORMAT,
             "item_shape": list(self.item_shape),
             "transform": values.to_json(self.transform),
             "source": values.to_json(self.source),
             "objective": values.to_json(self.objective),
             "net": values.to_json(self.net_value),
         }
-        weights = {k: v.detach().cpu().contiguous() for k, v in self.net.state_dict().items()}
+        # Cloned: the format knows no weights that share their memory, and a network of one's own may tie some.
+        weights = {k: v.detach().cpu().contiguous().clone() for k, v in self.net.state_dict().items()}
         write_atomically(folder / WEIGHTS, lambda file: file.write(save_tensors(weights)))
         text = json.dumps(description, indent=2).encode()
         write_atomically(folder / DESCRIPTION, lambda file: file.write(text))
@@ -172,19 +191,28 @@ def load(folder: str | Path, *, net: nn.Module | None = None, device: str | torc
             f"no encoder in {str(folder)!r}: expected {DESCRIPTION} and {WEIGHTS}, which training writes at its end."
         )
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
-        parts = {k: values.from_json(description[k]) for k in ("transform", "source", "objective", "net")}
-        shape = tuple(int(s) for s in description["item_shape"])
-        if net is None and parts["net"] is None:
-            raise ValueError("it was trained with a network of its user's own: give that as `net`")
-        built = parts["net"].build() if net is None else net
-        built.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
-    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
+        encoder = _read(folder, net)
+    except KeyError as error:
+        raise ValueError(f"the encoder in {str(folder)!r} cannot be loaded: {DESCRIPTION} lacks {error}.") from error
+    except (ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError, SafetensorError) as error:
         raise ValueError(f"the encoder in {str(folder)!r} cannot be loaded: {error}") from error
-    encoder = Encoder(
-        built, parts["transform"], shape, source=parts["source"], objective=parts["objective"], net_value=parts["net"]
-    )
     return encoder.to(device).eval()
+
+
+def _read(folder: Path, net: nn.Module | None) -> Encoder:
+    """The encoder that the two files describe, with whatever error a damaged one leads to."""
+    description = json.loads((folder / DESCRIPTION).read_text())
+    if description["format"] != FORMAT:
+        raise ValueError(f"its format is {description['format']}, and this version of unshuffle knows {FORMAT}.")
+    transform, source, objective, value = (
+        values.from_json(description[part]) for part in ("transform", "source", "objective", "net")
+    )
+    if net is None and value is None:
+        raise ValueError("it was trained with a network of its user's own: give that as `net`.")
+    built = value.build() if net is None else net
+    built.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
+    shape = tuple(int(size) for size in description["item_shape"])
+    return Encoder(built, transform, shape, source=source, objective=objective, net_value=value)
 
 
 @torch.no_grad()
@@ -195,17 +223,21 @@ def calibrate(net: nn.Module, inputs: Tensor, *, batch_size: int = 128) -> None:
 
     Args:
         net: a module with ``embed``; changed in place and left in evaluation mode.
-        inputs: prepared inputs, unlabelled.
-        batch_size: samples at a time; the statistics are plain averages over batches.
+        inputs: prepared inputs, unlabelled; two at least.
+        batch_size: the most at a time; the statistics are plain averages over batches of equal size.
+
+    Raises:
+        ValueError: there are fewer than two inputs, of which no deviation can be had.
     """
+    if len(inputs) < 2:
+        raise ValueError(f"calibrate: batch-norm statistics need at least 2 samples; got {len(inputs)}.")
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [m.momentum for m in norms]
+    momenta = [norm.momentum for norm in norms]
+    net.eval()  # the statistics are those of an embedding, without dropout
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-    net.train()
-    for start in range(0, len(inputs) - 1, batch_size):
-        net.embed(inputs[start : start + batch_size])  # type: ignore[operator]
+        norm.train().momentum = None  # cumulative average
+    for part in inputs.tensor_split(-(-len(inputs) // batch_size)):
+        net.embed(part)  # type: ignore[operator]
     for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-    net.eval()
+        norm.eval().momentum = momentum

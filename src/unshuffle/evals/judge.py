@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from unshuffle.data.loaders import SkipLog, ordered_loader
 from unshuffle.evals.embed import Features, embed_dataset, raw_features
@@ -40,7 +40,7 @@ def representations(
     """Embeds both parts by the raw input, the untrained network and the trained one, in one pass over each.
 
     The untrained network is the same architecture with fresh weights; its batch-norm statistics are set to those of
-    (at most 1,024) unlabelled training samples.
+    (at most 1,024) training samples, without their labels.
 
     Args:
         encoder: the trained one.
@@ -49,35 +49,44 @@ def representations(
         batch_size: samples at a time.
         workers: processes that read samples.
         skipped: counts unreadable samples.
-        progress: called with (done, total) of each part.
+        progress: called with (done, total) of both parts together.
     """
     embedders: dict[str, Callable[[Tensor], Tensor]] = {"raw": raw_features}
     if encoder.net_value is not None:
-        few = first_items(train, 1024, workers=workers)
+        few = spread_items(train, 1024, workers=workers)
         embedders["random"] = encoder.untrained(few, seed=seed).embed
     embedders["pretrained"] = encoder.embed
+    first, total = len(cast(list, train)), len(cast(list, train)) + len(cast(list, test))
     parts = [
-        embed_dataset(embedders, part, batch_size=batch_size, workers=workers, skipped=skipped, progress=progress)
-        for part in (train, test)
-    ]
+        embed_dataset(
+            embedders, part, batch_size=batch_size, workers=workers, skipped=skipped,
+            progress=_onwards(progress, start, total),
+        )
+        for part, start in ((train, 0), (test, first))
+    ]  # fmt: skip
     return Representations(*parts)
 
 
-def first_items(dataset: Dataset, count: int, *, workers: int = 0) -> Tensor:
-    """The first readable items of a data set, at most ``count``: (B, ...).
+def _onwards(progress: Callable[[int, int], None] | None, start: int, total: int) -> Callable[[int, int], None] | None:
+    """Progress within a part, told as progress within the whole."""
+    return None if progress is None else lambda done, _: progress(start + done, total)
+
+
+def spread_items(dataset: Dataset, count: int, *, workers: int = 0) -> Tensor:
+    """At most ``count`` items from all over a data set, (B, ...), evenly spaced; unreadable ones are left out.
+
+    Folders lie class after class: the first items alone would show one class.
 
     Raises:
         ValueError: not one can be read.
     """
-    found: list[Tensor] = []
-    for loaded in ordered_loader(dataset, batch_size=256, workers=workers):
-        if loaded.raw is not None:
-            found.append(loaded.raw.items)
-        if sum(map(len, found)) >= count:
-            break
+    size = len(cast(list, dataset))
+    rows = np.linspace(0, size - 1, min(count, size)).round().astype(int).tolist()
+    batches = ordered_loader(Subset(dataset, rows), batch_size=256, workers=workers)
+    found = [loaded.raw.items for loaded in batches if loaded.raw is not None]
     if not found:
-        raise ValueError("not one sample could be read.")
-    return torch.cat(found)[:count]
+        raise ValueError(f"not one of {len(rows)} samples could be read.")
+    return torch.cat(found)
 
 
 def split_rows(labels: Sequence[int] | np.ndarray, *, test_fraction: float, seed: int) -> tuple[list[int], list[int]]:
@@ -90,8 +99,8 @@ def split_rows(labels: Sequence[int] | np.ndarray, *, test_fraction: float, seed
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2 or counts.min() < 2:
         raise ValueError(
-            f"to measure anything there must be two classes with two samples each; got {len(classes)} with "
-            f"{counts.min() if len(counts) else 0} to {counts.max() if len(counts) else 0}."
+            "to measure anything there must be at least two classes with two samples each; got "
+            f"{dict(zip(classes.tolist(), counts.tolist()))} (class: samples)."
         )
     rng = np.random.default_rng(seed)
     test: list[int] = []

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
+from unshuffle.evals.pictures import write_arrays
 from unshuffle.types import Figure
 
 
@@ -39,20 +40,22 @@ def map_figure(
         seed: of that draw and of the layout.
     """
     rows = np.random.default_rng(seed).permutation(len(features))[:most]
-    flat = StandardScaler().fit_transform(features[rows])
-    flat = PCA(min(50, *flat.shape), random_state=seed).fit_transform(flat)
-    perplexity = min(30.0, max(2.0, (len(rows) - 1) / 3))
-    xy = (
-        TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(flat) if len(rows) > 5 else flat[:, :2]
-    )
-    path = folder / "figures" / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path,
-        xy=xy.astype(np.float32),
-        label=labels[rows],
-        names=np.array(list(names), dtype=str),
-        continuous=continuous,
-    )
+    arrays = {
+        "xy": _layout(features[rows], seed).astype(np.float32),
+        "label": labels[rows],
+        "names": np.array(list(names), dtype=str),
+        "continuous": np.array(continuous),
+    }
     caption = f"t-SNE of {len(rows)} held-out samples, coloured by {'value' if continuous else 'class'}."
-    return Figure("map", path.name, title, caption)
+    return Figure("map", write_arrays(folder, name, arrays), title, caption)
+
+
+def _layout(features: np.ndarray, seed: int) -> np.ndarray:
+    """Places (n, 2) for the rows of features (n, d); a handful of rows lies along its principal axes."""
+    flat = StandardScaler().fit_transform(features)
+    flat = PCA(min(50, *flat.shape), random_state=seed).fit_transform(flat)
+    # One row or one feature leaves a single axis; features that are all equal leave nothing to be scaled.
+    if min(flat.shape) < 2 or len(flat) <= 5:
+        return np.pad(flat, ((0, 0), (0, 1)))[:, :2]
+    perplexity = min(30.0, max(2.0, (len(flat) - 1) / 3))
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(flat)

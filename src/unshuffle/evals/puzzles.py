@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,16 +14,21 @@ from torch import Tensor
 from unshuffle import permutations
 from unshuffle.data.patching import Bands, Shuffle
 from unshuffle.evals.encoder import Encoder
+from unshuffle.evals.pictures import as_pixels, write_arrays
 from unshuffle.evals.results import Stamp
 from unshuffle.types import Figure, Result
 
 
 class Solved(NamedTuple):
-    """Puzzles with their answers: patches as drawn, (B, n) orders, true and predicted ranks."""
+    """Puzzles with their answers: permutations as drawn, (B, n), true and predicted ranks.
+
+    ``choices`` is the number of permutations that were there to draw from.
+    """
 
     perm: Tensor
     true: Tensor
     predicted: Tensor
+    choices: int
 
     def partial_ranks(self) -> Tensor:
         """Share of the patches put in their right position, (B,)."""
@@ -41,28 +47,33 @@ def solve(encoder: Encoder, items: Tensor, *, seed: int = 0, batch_size: int = 2
     Raises:
         ValueError: the encoder was not trained on shuffled patches.
     """
-    if not isinstance(encoder.transform, Shuffle):
+    transform = encoder.transform
+    if not isinstance(transform, Shuffle):
         raise ValueError("solve: this encoder was not trained on shuffled patches; it has no puzzles to solve.")
-    perm = encoder.transform.draw(len(items), torch.Generator().manual_seed(seed))
+    perm = transform.draw(len(items), torch.Generator().manual_seed(seed))
     predicted = []
-    for start in range(0, len(items), batch_size):
-        rows = slice(start, start + batch_size)
-        patches = permutations.apply(encoder.transform.prepare(items[rows]), perm[rows])
-        predicted.append(encoder.order(patches))
-    return Solved(perm, (perm + 1).float(), torch.cat(predicted))
+    for part, drawn in zip(items.split(batch_size), perm.split(batch_size)):
+        patches = encoder.prepare(part)
+        predicted.append(encoder.order(permutations.apply(patches, drawn.to(patches.device))))
+    n = perm.shape[1]
+    choices = math.factorial(n) if transform.choices is None else len(transform.choices.build(n))
+    return Solved(perm, (perm + 1).float(), torch.cat(predicted), choices)
 
 
 def pretext_results(solved: Solved, stamp: Stamp, *, layer: str, seed: int) -> list[Result]:
-    """Partial ranks and exact order over all puzzles, each beside what guessing would give."""
-    n, count = solved.true.shape[1], len(solved.true)
+    """Partial ranks and exact order over all puzzles, each beside what guessing would give.
+
+    Exact order is guessed by chance once in as many times as there are permutations to draw from: n!, or the size of
+    a fixed set.
+    """
     placed = solved.partial_ranks()
+    count, n = solved.true.shape
     exact = float((placed == 1).float().mean())
-    chance = 1.0 / float(np.prod(np.arange(1, n + 1, dtype=np.float64)))
     rows = [
         ("pretext: partial ranks", layer, float(placed.mean())),
-        ("pretext: partial ranks", "chance", 1.0 / n),
+        ("pretext: partial ranks", "chance", 1 / n),
         ("pretext: exact order", layer, exact),
-        ("pretext: exact order", "chance", chance),
+        ("pretext: exact order", "chance", 1 / solved.choices),
     ]
     return [
         Result(task, "accuracy", value, count, seed, layer=name, **stamp._asdict())
@@ -71,26 +82,25 @@ def pretext_results(solved: Solved, stamp: Stamp, *, layer: str, seed: int) -> l
 
 
 def puzzle_figure(folder: Path, encoder: Encoder, items: Tensor, solved: Solved, *, count: int = 6) -> Figure:
-    """Writes the first puzzles to ``figures/puzzles.npz``: as shuffled, as solved, and the truth."""
-    transform = encoder.transform
-    assert isinstance(transform, Shuffle)
-    patches = transform.patches
-    shown = replace(patches, normalize=False)
-    cut = shown.cut(items[:count])
-    before = permutations.apply(cut, solved.perm[:count])
+    """Writes ``figures/puzzles.npz``: some puzzles as shuffled, as solved, and the truth.
+
+    Args:
+        folder: the run's.
+        encoder: the one that solved them.
+        items: raw samples (B, C, H, W) as :func:`solve` took them.
+        solved: its answer.
+        count: the most puzzles to show, evenly spaced over all.
+    """
+    assert isinstance(encoder.transform, Shuffle)
+    patches = replace(encoder.transform.patches, normalize=False)
+    rows = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
+    truth = patches.cut(items[rows])
+    before = permutations.apply(truth, solved.perm[rows])
     # The patch that got rank r goes to place r - 1.
-    after = permutations.apply(before, solved.predicted[:count].argsort(-1))
-    pictures = {name: _picture(shown.join(p)) for name, p in (("before", before), ("solved", after), ("truth", cut))}
-    path = folder / "figures" / "puzzles.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ranks = solved.partial_ranks()[:count].numpy()
-    flags = {"partial_ranks": ranks, "spectrogram": np.array(isinstance(patches, Bands))}
-    np.savez_compressed(path, allow_pickle=False, **pictures, **flags)
+    after = permutations.apply(before, solved.predicted[rows].argsort(-1))
+    cut = {"before": before, "solved": after, "truth": truth}
+    arrays = {name: as_pixels(patches.join(shown)) for name, shown in cut.items()}
+    arrays["partial_ranks"] = solved.partial_ranks()[rows].numpy()
+    arrays["spectrogram"] = np.array(isinstance(patches, Bands))
     caption = "Held-out samples, cut and shuffled; as the network puts them in order; and as they were."
-    return Figure("puzzle", path.name, "Puzzles", caption)
-
-
-def _picture(images: Tensor) -> np.ndarray:
-    """(B, C, H, W) in [0, 1] to (B, H, W) or (B, H, W, 3)."""
-    array = images.movedim(1, -1).clamp(0, 1).numpy()
-    return array[..., 0] if array.shape[-1] == 1 else array
+    return Figure("puzzle", write_arrays(folder, "puzzles", arrays), "Puzzles", caption)

@@ -6,7 +6,7 @@ A ranking objective reads n scores as positions, so all n! orders can be learnt;
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from unshuffle.permutations import SpreadOut
 from unshuffle.values import register
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What a reordering method needs of its loss."""
 

@@ -30,9 +30,9 @@ class ContextFreeNet:
     hidden: int = 512
     dropout: float = 0.0
 
-    def build(self) -> ContextFree:
-        """The network, with fresh weights."""
-        return ContextFree(self.backbone.build(self.patch_shape[0]), self)
+    def build(self, backbone: nn.Module | None = None) -> ContextFree:
+        """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""
+        return ContextFree(self.backbone.build(self.patch_shape[0]) if backbone is None else backbone, self)
 
 
 class ContextFree(nn.Module):
@@ -83,9 +83,9 @@ class ItemNet:
     item_shape: tuple[int, ...]
     hidden: int = 128
 
-    def build(self) -> ItemScorer:
-        """The network, with fresh weights."""
-        return ItemScorer(self.backbone.build(self.item_shape[0]), self)
+    def build(self, backbone: nn.Module | None = None) -> ItemScorer:
+        """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""
+        return ItemScorer(self.backbone.build(self.item_shape[0]) if backbone is None else backbone, self)
 
 
 class ItemScorer(nn.Module):

@@ -8,24 +8,26 @@ made on training data; the test parts are read here only.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from unshuffle import _check
+from unshuffle._files import write_atomically
 from unshuffle.data.samples import Bundle, digits, notes
-from unshuffle.evals import Stamp, Task, compare, linear_probe, nearest_probe, stamp
+from unshuffle.evals import Stamp, Task, compare, linear_probe, nearest_probe, stamp, supersede
 from unshuffle.evals.encoder import Encoder, load
 from unshuffle.evals.judge import Representations, representations
 from unshuffle.evals.maps import map_figure
-from unshuffle.evals.puzzles import pretext_results, puzzle_figure, solve
-from unshuffle.evals.results import append
+from unshuffle.evals.puzzles import Solved, pretext_results, puzzle_figure, solve
 from unshuffle.evals.sets import item_scores, sets_figure
 from unshuffle.losses import FixedPermutations
-from unshuffle.recipes.order import order_digits
+from unshuffle.recipes.order import OrderRecipe, order_digits
 from unshuffle.recipes.shuffle import (
     ShuffleRecipe,
     shuffle_notes_fixed,
@@ -39,9 +41,19 @@ from unshuffle.train.engine import train
 from unshuffle.train.machine import Machine
 from unshuffle.train.progress import Reporter
 from unshuffle.types import Figure, Result
+from unshuffle.values import register
 
+SUMMARY = (
+    "Act 1 learns to read digits from the order of sets of five, without a single label. Act 2 cuts the spectrograms "
+    "of instrument notes into ten frequency bands, shuffles them by permutations drawn from all 10!, and learns to put "
+    "them back in order. The encoders are then frozen and compared, on held-out samples, with the raw input and with "
+    "the same network untrained (its batch-norm statistics set on the unlabelled data)."
+)
+MACHINE = Machine(device="cpu", save_every=20.0)
 DIGIT_LABELS = (10, 50, 1437)
 NOTE_LABELS = (200, 500, 1640)
+DIGIT_ROWS = {"raw": "raw pixels", "random": "random embedding", "pretrained": "embedding learnt from order"}
+NOTE_ROWS = {"raw": "raw spectrogram", "random": "random embedding"}
 PRETRAINED = "perturbed ranks, exact"
 LOSSES: dict[str, Callable[[], ShuffleRecipe]] = {
     "100 fixed permutations": shuffle_notes_fixed,
@@ -50,49 +62,87 @@ LOSSES: dict[str, Callable[[], ShuffleRecipe]] = {
     "perturbed ranks, 10 samples": shuffle_notes_sampled,
     PRETRAINED: shuffle_notes_perturbed,
 }
+Rows = dict[str, tuple[np.ndarray, np.ndarray]]
+Records = list[Result | Figure]
 
 
-def run_demo(place: Path, *, full: bool, effort: float, seeds: int, reporter: Reporter) -> list[Result]:
+@register
+@dataclass(frozen=True)
+class Demo:
+    """Everything that decides the demo's numbers."""
+
+    full: bool
+    """All five losses and several seeds, or the default loss once."""
+    effort: float
+    """Share of the usual epochs; 1 is the demo, less is a rehearsal."""
+    seeds: int
+    """Trainings of each loss, where ``full``."""
+
+    def __post_init__(self) -> None:
+        _check.positive("Demo", "effort", self.effort)
+        _check.positive("Demo", "seeds", self.seeds)
+
+    @property
+    def losses(self) -> dict[str, Callable[[], ShuffleRecipe]]:
+        """The losses of the second act, by their names in the tables."""
+        return LOSSES if self.full else {PRETRAINED: LOSSES[PRETRAINED]}
+
+    @property
+    def trainings(self) -> range:
+        """The seeds."""
+        return range(self.seeds if self.full else 1)
+
+
+def run_demo(place: Path, demo: Demo, *, reporter: Reporter) -> list[Result]:
     """Runs both acts into ``place`` and writes their results and figures there.
 
     A stopped demo goes on where it was: finished trainings are kept, unfinished ones resumed.
 
     Args:
-        place: the demo's folder, one sub-folder a training.
-        full: all five losses and several seeds, or the default loss once.
-        effort: share of the usual epochs; 1 is the demo, less is a rehearsal.
-        seeds: trainings of each loss, where ``full``.
+        place: the demo's folder, one sub-folder a training; new, empty, or that of the same demo.
+        demo: what to run.
         reporter: is told how it goes.
 
     Returns:
         All results, which are also in ``results.jsonl``.
+
+    Raises:
+        RunError: ``place`` holds something else, or was made by another version of a recipe.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "results.jsonl").unlink(missing_ok=True)
-    records: list[Result | Figure] = []
-    for act in (_digits_act, _notes_act):
-        records += act(place, full, effort, seeds if full else 1, reporter)
-    append(place, records)
+    _open(place, demo)
+    records = [*_digits_act(place, demo, reporter), *_notes_act(place, demo, reporter)]
+    supersede(place, records)
     return [r for r in records if isinstance(r, Result)]
 
 
-def _digits_act(place: Path, full: bool, effort: float, seeds: int, reporter: Reporter) -> list[Result | Figure]:
+def _open(place: Path, demo: Demo) -> None:
+    """Makes the demo's folder, or finds it made."""
+    if place.is_dir() and any(place.iterdir()):
+        stored = folder.read(place).recipe if (place / folder.RECIPE).exists() else None
+        if not isinstance(stored, Demo):
+            raise folder.RunError(f"{place} holds something else than a demo; give another --out.")
+        if stored != demo:
+            raise folder.RunError(f"{place} holds another demo, {stored}; give its options, or another --out.")
+        return
+    folder.create(place, demo, MACHINE, data=None, title="unshuffle demo")
+    described = json.loads((place / folder.RECIPE).read_text()) | {"summary": SUMMARY}
+    write_atomically(place / folder.RECIPE, lambda file: file.write(json.dumps(described, indent=2).encode()))
+
+
+def _digits_act(place: Path, demo: Demo, reporter: Reporter) -> Records:
     reporter.say("Act 1: handwritten digits, learnt from the order of sets of five; no digit is named.")
     bundle = digits()
     mark = stamp(bundle.name, "test", "order_digits")
-    records: list[Result | Figure] = []
-    for seed in range(seeds):
-        recipe = replace(order_digits(), seed=seed)
-        encoder = _trained(place / f"digits-{seed}", recipe, bundle, effort, reporter)
+    task = Task("digit, nearest neighbour", "classification", *bundle.targets["digit"])
+    records: Records = []
+    for seed in demo.trainings:
+        encoder = _trained(place / f"digits-{seed}", replace(order_digits(), seed=seed), bundle, demo, reporter)
         both = representations(encoder, bundle.train, bundle.test, seed=seed)
-        names = {"raw": "raw pixels", "random": "random embedding", "pretrained": "embedding learnt from order"}
-        rows = _named(both, names, keep_raw=seed == 0)
-        scores = [item_scores(encoder, part.items)[:, None] for part in (bundle.train, bundle.test)]
-        rows["its single score"] = (scores[0], scores[1])
-        task = Task("digit, nearest neighbour", "classification", *bundle.targets["digit"])
+        known, scores = (item_scores(encoder, part.items)[:, None] for part in (bundle.train, bundle.test))
+        rows = _rows(both, DIGIT_ROWS, seed=seed) | {"its single score": (known, scores)}
         records += compare(rows, [task], DIGIT_LABELS, draws=5, seed=0, probe=nearest_probe, balanced=True, stamp=mark)
         if seed == 0:
-            records += _digit_figures(place, bundle, both, scores[1][:, 0])
+            records += _digit_figures(place, bundle, both, scores[:, 0])
     return records
 
 
@@ -107,48 +157,43 @@ def _digit_figures(place: Path, bundle: Bundle, both: Representations, scores: n
     ]  # fmt: skip
 
 
-def _notes_act(place: Path, full: bool, effort: float, seeds: int, reporter: Reporter) -> list[Result | Figure]:
+def _notes_act(place: Path, demo: Demo, reporter: Reporter) -> Records:
     reporter.say("Act 2: instrument notes, cut into ten frequency bands and shuffled; no label is used.")
     bundle = notes()
     mark = stamp(bundle.name, "test", "shuffle_notes")
-    losses = LOSSES if full else {PRETRAINED: LOSSES[PRETRAINED]}
     tasks = [
         Task("pitch, linear probe", "regression", *bundle.targets["pitch"]),
         Task("instrument family, linear probe", "classification", *bundle.targets["family"]),
     ]
-    records: list[Result | Figure] = []
-    for seed in range(seeds):
-        for name, recipe in losses.items():
-            where = place / f"notes-{recipe.__name__.removeprefix('shuffle_notes_')}-{seed}"
-            encoder = _trained(where, replace(recipe(), seed=seed), bundle, effort, reporter)
-            both = representations(encoder, bundle.train, bundle.test, seed=seed)
-            first = name == next(iter(losses))
-            rows = _named(both, {"raw": "raw spectrogram", "random": "random embedding", "pretrained": name})
-            rows = rows if first else {name: rows[name]}
-            if seed > 0:
-                rows.pop("raw spectrogram", None)
-            reporter.say(f"probing {', '.join(rows)}")
-            records += compare(rows, tasks, NOTE_LABELS, draws=5, seed=0, probe=linear_probe, stamp=mark)
-            if not isinstance(encoder.objective, FixedPermutations):  # its puzzles are of another kind: 100, not 10!
-                records += _pretext(place, encoder, bundle, mark, name, seed)
-            if seed == 0 and name == PRETRAINED:
-                records += _note_figures(place, encoder, bundle, both)
+    records: Records = []
+    for seed, (name, recipe) in product(demo.trainings, demo.losses.items()):
+        where = place / f"notes-{recipe.__name__.removeprefix('shuffle_notes_')}-{seed}"
+        encoder = _trained(where, replace(recipe(), seed=seed), bundle, demo, reporter)
+        both = representations(encoder, bundle.train, bundle.test, seed=seed)
+        first = name == next(iter(demo.losses))
+        rows = _rows(both, {**NOTE_ROWS, "pretrained": name} if first else {"pretrained": name}, seed=seed)
+        reporter.say(f"probing {', '.join(rows)}")
+        records += compare(rows, tasks, NOTE_LABELS, draws=5, seed=0, probe=linear_probe, stamp=mark)
+        if isinstance(encoder.objective, FixedPermutations):
+            continue  # its puzzles are of another kind: 100, not 10!
+        solved = solve(encoder, bundle.test.items, seed=seed)
+        shown = seed == 0 and name == PRETRAINED
+        records += _pretext(solved, mark, name, seed, chance=shown)
+        records += _note_figures(place, encoder, bundle, both, solved) if shown else []
     return records
 
 
-def _named(both: Representations, names: dict[str, str], *, keep_raw: bool = True) -> dict[str, Any]:
-    """The representations under the names of the table."""
-    return {names[k]: v for k, v in both.pairs().items() if keep_raw or k != "raw"}
+def _rows(both: Representations, names: dict[str, str], *, seed: int) -> Rows:
+    """The named representations under their names in the table; the raw input, the same for every seed, only once."""
+    return {names[k]: pair for k, pair in both.pairs().items() if k in names and (k != "raw" or seed == 0)}
 
 
-def _pretext(place: Path, encoder: Encoder, bundle: Bundle, mark: Stamp, name: str, seed: int) -> list[Result]:
-    solved = solve(encoder, bundle.test.items, seed=seed)
+def _pretext(solved: Solved, mark: Stamp, name: str, seed: int, *, chance: bool) -> list[Result]:
     lines = pretext_results(solved, mark, layer=name, seed=seed)
-    return lines if seed == 0 and name in (PRETRAINED,) else [r for r in lines if r.layer != "chance"]
+    return [line for line in lines if chance or line.layer != "chance"]
 
 
-def _note_figures(place: Path, encoder: Encoder, bundle: Bundle, both: Representations) -> list[Figure]:
-    solved = solve(encoder, bundle.test.items, seed=0)
+def _note_figures(place: Path, encoder: Encoder, bundle: Bundle, both: Representations, solved: Solved) -> list[Figure]:
     vectors, title = both.test.vectors["pretrained"], "Notes, as learnt from shuffled bands"
     return [
         puzzle_figure(place, encoder, bundle.test.items, solved),
@@ -162,16 +207,18 @@ def _note_figures(place: Path, encoder: Encoder, bundle: Bundle, both: Represent
     ]  # fmt: skip
 
 
-def _trained(place: Path, recipe: Any, bundle: Bundle, effort: float, reporter: Reporter) -> Encoder:
+def _trained(
+    place: Path, recipe: ShuffleRecipe | OrderRecipe, bundle: Bundle, demo: Demo, reporter: Reporter
+) -> Encoder:
     """The encoder of one training: loaded if it is finished, else trained or resumed."""
-    if (place / "encoder.json").exists():
+    recipe = replace(recipe, epochs=max(1, round(recipe.epochs * demo.effort)))
+    begun = (place / folder.RECIPE).exists()
+    if begun and folder.read(place).recipe != recipe:
+        raise folder.RunError(f"{place} was made by another version of its recipe; give another --out.")
+    if begun and (place / "encoder.json").exists():
         reporter.say(f"{place.name}: finished before")
         return load(place)
-    recipe = replace(recipe, epochs=max(1, round(recipe.epochs * effort)))
     began = time.monotonic()
-    done = train(
-        recipe, bundle.train, out=place, machine=Machine(device="cpu", save_every=20.0),
-        resume=(place / folder.RECIPE).exists(), title=place.name, progress=reporter,
-    )  # fmt: skip
+    done = train(recipe, bundle.train, out=place, machine=MACHINE, resume=begun, title=place.name, progress=reporter)
     reporter.say(f"{place.name}: trained in {time.monotonic() - began:.0f} s")
     return done.encoder

@@ -11,7 +11,7 @@ from unshuffle.data.samples import Packaged
 from unshuffle.data.sets import OrderedSets
 from unshuffle.losses import FastSoftRanking, PerturbedFenchelYoung, RankMSE
 from unshuffle.methods.ordering import LearnToOrder
-from unshuffle.nets import AlexNet, ItemNet, ItemScorer, SmallConv
+from unshuffle.nets import AlexNet, ItemNet, SmallConv
 from unshuffle.train.engine import Plan
 from unshuffle.train.optim import Adam, AdamW
 from unshuffle.values import register
@@ -46,7 +46,7 @@ class OrderRecipe:
     def build(self, item_shape: tuple[int, ...], net: nn.Module | None = None) -> Plan:
         """The method for items of this shape; ``net`` is a backbone of one's own."""
         value = ItemNet(self.backbone, item_shape, self.hidden)
-        scorer = value.build() if net is None else ItemScorer(net, value)
+        scorer = value.build(net)
         return Plan(LearnToOrder(scorer, self.loss), self.sets, scorer, value, self.loss)
 
 

@@ -11,7 +11,7 @@ from unshuffle.data.patching import Bands, Grid, Shuffle
 from unshuffle.data.samples import Packaged
 from unshuffle.losses import FastSoftRanking, FixedPermutations, PerturbedFenchelYoung, RankMSE
 from unshuffle.methods.shuffle import ShuffleToLearn
-from unshuffle.nets import AlexNet, ContextFree, ContextFreeNet, SmallConv
+from unshuffle.nets import AlexNet, ContextFreeNet, SmallConv
 from unshuffle.train.engine import Plan
 from unshuffle.train.optim import Adam, AdamW
 from unshuffle.values import register
@@ -53,7 +53,7 @@ class ShuffleRecipe:
         value = ContextFreeNet(
             self.backbone, n, shape, self.loss.outputs(n), self.patch_features, self.hidden, self.dropout
         )
-        scorer = value.build() if net is None else ContextFree(net, value)
+        scorer = value.build(net)
         choices = self.loss.choices if isinstance(self.loss, FixedPermutations) else None
         return Plan(ShuffleToLearn(scorer, self.loss), Shuffle(self.patches, choices), scorer, value, self.loss)
 

@@ -46,7 +46,7 @@ def load(path: Path) -> dict[str, Any]:
     except OSError:
         raise
     except pickle.UnpicklingError as error:
-        raise _refused(path, "holds something else than tensors and plain values") from error
+        raise _refused(path, "is damaged, or holds something else than tensors and plain values") from error
     except Exception as error:  # of a damaged file PyTorch raises anything: RuntimeError, IndexError, struct.error, …
         raise _refused(path, "is damaged") from error
     if not isinstance(state, dict) or not {"method", "optimizer", "step"} <= set(state):

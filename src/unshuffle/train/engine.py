@@ -11,13 +11,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from unshuffle._check import Explained
 from unshuffle.data.loaders import (
@@ -25,8 +25,6 @@ from unshuffle.data.loaders import (
     Loaded,
     SkipLog,
     TooManyUnreadable,
-    Unreadable,
-    as_item,
     mix,
     ordered_loader,
     seed_everything,
@@ -36,6 +34,7 @@ from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder
 from unshuffle.train.journal import Journal
 from unshuffle.train.machine import Machine
+from unshuffle.train.parts import item_shape, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
 from unshuffle.train.signals import StopFlag
@@ -119,8 +118,8 @@ def train(
     """Does what :func:`fit` does, and tells the run's folder too."""
     reporter = progress if progress is not None else Terminal()
     check(recipe)
-    training, held_out = _split(dataset, recipe)
-    shape = _item_shape(training)
+    training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
+    shape = item_shape(training)
     seed_everything(mix(recipe.seed, 0))
     plan = recipe.build(shape, net)
     encoder = Encoder(
@@ -135,7 +134,18 @@ def train(
     place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
     run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
     run.train(training, held_out, resume=resume)
-    return Trained(place, encoder.cpu().eval(), fabric.is_global_zero)
+    return Trained(place, encoder, fabric.is_global_zero)
+
+
+class _Steps(nn.Module):
+    """A method whose ``step`` is its ``forward``, where Lightning converts precision and averages gradients."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Any) -> Step:
+        return cast(Any, self.method).step(batch)
 
 
 class _Run:
@@ -155,11 +165,10 @@ class _Run:
         self.place, self.machine = place, machine
         self.reporter = reporter if fabric.is_global_zero else Silent()
         self.skipped = SkipLog(machine.max_unreadable, reporter.say)
-        method = plan.method
+        method: nn.Module = _Steps(plan.method)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
-        self.method, self.optimizer = fabric.setup(method, recipe.optim.build(method))
-        self.method.mark_forward_method("step")
+        self.method, self.optimizer = fabric.setup(method, recipe.optim.build(plan.method))
         self.first, self.best, self.spent = 0, math.inf, 0.0
 
     def train(self, training: Dataset, held_out: Dataset | None, *, resume: bool) -> None:
@@ -182,6 +191,7 @@ class _Run:
             self.skipped.reasons |= reasons
         if self.skipped.reasons:
             self.reporter.say(self.skipped.summary())
+        self.encoder.cpu().float().eval()  # as it will be loaded, whatever it was trained in
         on_leader(lambda: self.encoder.save(self.place), self.fabric.device)
 
     def _record(self, loader: DataLoader, total: int, per_epoch: int, held_out: Dataset | None) -> None:
@@ -230,7 +240,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.optim.rate(step, total)
         self.method.train()
-        result: Step = self.method.step(batch)
+        result: Step = self.method(batch)
         bad = not torch.isfinite(result.loss)
         share_failure(
             self._diverged(f"the loss of step {step + 1} is {result.loss.item()}") if bad else None, self.fabric.device
@@ -268,7 +278,7 @@ class _Run:
             if raw is None:
                 continue
             seed_everything(mix(self.recipe.seed, k))
-            result = self.method.step(self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k))))
+            result = self.method(self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k))))
             for key, value in {"loss": result.loss, **result.logs}.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
             count += len(raw.items)
@@ -361,28 +371,3 @@ def _launched(machine: Machine) -> Fabric:
         raise ValueError(f"{asked} cannot be had here: {error}") from error
     fabric.launch()
     return fabric
-
-
-def _split(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
-    """Keeps a share of the samples out of training, the same ones for the same seed; none of a tiny data set."""
-    size = len(cast(list, dataset))
-    held = int(recipe.holdout * size)
-    if size < 2:
-        raise ValueError(f"training needs at least two samples; the data set has {size}.")
-    if held < 2 or size - held < 2:
-        return dataset, None
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(mix(recipe.seed, 1))).tolist()
-    return Subset(dataset, sorted(order[held:])), Subset(dataset, sorted(order[:held]))
-
-
-def _item_shape(dataset: Dataset) -> tuple[int, ...]:
-    """Shape of the first sample that can be read."""
-    bad: list[Unreadable] = []
-    for index in range(min(len(cast(list, dataset)), 1000)):
-        sample = dataset[index]
-        if not isinstance(sample, Unreadable):
-            return tuple(as_item(sample[0] if isinstance(sample, (tuple, list)) else sample).shape)
-        bad.append(sample)
-    log = SkipLog(limit=len(bad))
-    log.add(bad)
-    raise ValueError(f"not one sample could be read. {log.summary()}")

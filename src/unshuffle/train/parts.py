@@ -1,0 +1,43 @@
+"""Which part of a data set is trained on, and the shape of its items."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch.utils.data import Dataset, Subset
+
+from unshuffle.data.loaders import SkipLog, Unreadable, as_item, mix
+
+
+def split(dataset: Dataset, share: float, *, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Keeps a share of the samples out of training, the same ones for the same seed; none of a tiny data set.
+
+    Raises:
+        ValueError: there are fewer than two samples.
+    """
+    size = len(cast(list, dataset))
+    held = int(share * size)
+    if size < 2:
+        raise ValueError(f"training needs at least two samples; the data set has {size}.")
+    if held < 2 or size - held < 2:
+        return dataset, None
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(mix(seed, 1))).tolist()
+    return Subset(dataset, sorted(order[held:])), Subset(dataset, sorted(order[:held]))
+
+
+def item_shape(dataset: Dataset) -> tuple[int, ...]:
+    """Shape of the first sample that can be read.
+
+    Raises:
+        ValueError: not one of the first thousand can.
+    """
+    bad: list[Unreadable] = []
+    for index in range(min(len(cast(list, dataset)), 1000)):
+        sample = dataset[index]
+        if not isinstance(sample, Unreadable):
+            return tuple(as_item(sample[0] if isinstance(sample, (tuple, list)) else sample).shape)
+        bad.append(sample)
+    log = SkipLog(limit=len(bad))
+    log.add(bad)
+    raise ValueError(f"not one sample could be read. {log.summary()}")

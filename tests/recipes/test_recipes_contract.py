@@ -1,0 +1,261 @@
+"""The contract suite of ``recipes.ALL``, and the way from a recipe and any data set to an encoder and back."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import re
+import textwrap
+import typing
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+import unshuffle
+from unshuffle import recipes, values
+from unshuffle.data import Arrays, Bands, Grid, ImageFolder, Images, Packaged
+from unshuffle.methods import ALL as METHODS
+from unshuffle.nets import SmallConv
+from unshuffle.recipes import AnyRecipe, OrderRecipe, ShuffleRecipe
+from unshuffle.train.progress import Silent
+
+every_recipe = pytest.mark.parametrize("name", recipes.ALL)
+HUGE = {"shuffle_imagenet_perturbed"}  # 118 million weights: built here, never trained
+CPU = unshuffle.Machine(device="cpu", log_every=1)
+
+
+def item_shape(recipe: AnyRecipe) -> tuple[int, ...]:
+    """What the recipe's own source gives."""
+    if isinstance(recipe.source, Packaged):
+        return tuple(recipe.source.open().items.shape[1:])
+    return 3, recipe.source.size, recipe.source.size
+
+
+def tiny(recipe: AnyRecipe) -> AnyRecipe:
+    """One step of eight samples."""
+    return replace(recipe, batch_size=8, epochs=1, holdout=0.0)
+
+
+def pixels(count: int = 8, *shape: int, seed: int = 0) -> Tensor:
+    return torch.randint(256, (count, *(shape or (3, 40, 40))), generator=torch.Generator().manual_seed(seed)).byte()
+
+
+def fit(recipe: AnyRecipe, data: Dataset, out: Path, **options: Any) -> Any:
+    return unshuffle.fit(recipe, data, out=out, machine=CPU, progress=Silent(), **options)
+
+
+# ----------------------------------------------------------------------------------------------------------- contract
+
+
+@every_recipe
+def test_a_recipe_builds_for_its_own_data(name):
+    recipe = recipes.ALL[name]()
+
+    plan = recipe.build(item_shape(recipe))
+
+    assert isinstance(plan.method, METHODS)
+    assert plan.net_value is not None
+    assert any(p.requires_grad for p in plan.method.parameters())
+
+
+@every_recipe
+def test_a_recipe_is_a_value(name):
+    recipe = recipes.ALL[name]()
+
+    assert recipe == recipes.ALL[name]()
+    assert hash(recipe) == hash(recipes.ALL[name]())
+    assert values.from_json(json.loads(json.dumps(values.to_json(recipe)))) == recipe
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.seed = 1  # type: ignore[misc]
+
+
+@every_recipe
+def test_the_docstring_is_a_contract(name):
+    """Says what it is and how to run it; a paper's tells the paper's number and ours. Variants name what they vary."""
+    text = inspect.getdoc(recipes.ALL[name]) or ""
+
+    if variant := re.match(r"As ``(\w+)``, ", text):
+        assert variant[1] in recipes.ALL
+        return
+    assert re.search(rf"^Run: +unshuffle train {name}\b.* --out \S+", text, re.MULTILINE)
+    assert ("Paper:" in text) == ("Ours:" in text)
+    own_data = isinstance(recipes.ALL[name]().source, Packaged)
+    assert own_data == ("--data" not in text)
+
+
+def test_names_are_those_of_the_functions():
+    assert all(function.__name__ == name for name, function in recipes.ALL.items())
+    assert set(recipes.ALL) < set(recipes.__all__)
+
+
+def described(cls: type, seen: set[type] | None = None) -> Iterator[type]:
+    """The dataclass and all dataclasses that its fields may hold."""
+    seen = set() if seen is None else seen
+    if cls in seen:
+        return
+    seen.add(cls)
+    yield cls
+    for hint in typing.get_type_hints(cls).values():
+        members = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        for member in members:
+            if dataclasses.is_dataclass(member):
+                yield from described(typing.cast(type, member), seen)
+
+
+@pytest.mark.parametrize("cls", [*described(ShuffleRecipe), *described(OrderRecipe)], ids=lambda cls: cls.__name__)
+def test_every_field_that_is_a_flag_has_its_help(cls):
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(body, ast.ClassDef)
+    helped = {
+        field.target.id
+        for field, text in zip(body.body, body.body[1:])
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+    assert helped == {f.name for f in dataclasses.fields(cls)}
+    assert cls.__name__ in values._REGISTRY
+
+
+# -------------------------------------------------------------------------------------------- one step, and back again
+
+
+@pytest.mark.parametrize("name", [n for n in recipes.ALL if n not in HUGE])
+def test_a_trained_encoder_is_loaded_exactly(name, tmp_path):
+    recipe = recipes.ALL[name]()
+    data = recipe.source.open() if isinstance(recipe.source, Packaged) else Arrays(pixels())
+    items = data.items[:8]
+
+    encoder = fit(tiny(recipe), Subset(data, range(8)), tmp_path / "run")
+    again = unshuffle.load(tmp_path / "run")
+
+    embedded = encoder.embed(items)
+    assert embedded.shape == (8, recipe.hidden)
+    assert embedded.isfinite().all()
+    assert again.embed(items).equal(embedded)
+    inputs = encoder.transform.prepare(items)
+    inputs = inputs.unsqueeze(0) if isinstance(recipe, OrderRecipe) else inputs
+    assert again.order(inputs).equal(encoder.order(inputs))
+
+
+SMALL = ShuffleRecipe(
+    patches=Grid(2, 2), backbone=SmallConv(4), patch_features=8, hidden=16, batch_size=4, epochs=1, holdout=0.0
+)
+
+
+class Own(nn.Module):
+    """A backbone of one's own."""
+
+    def __init__(self, width: int = 5) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.rest = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(self.first(x))
+
+
+@pytest.mark.parametrize("recipe", [SMALL, replace(recipes.order_digits(), batch_size=5, epochs=1, holdout=0.0)])
+def test_a_backbone_of_ones_own_trains_and_loads_into_the_same_network(recipe, tmp_path):
+    items, own = pixels(10), Own()
+    before = own.first.weight.clone()
+
+    encoder = fit(recipe, Arrays(items, torch.arange(10)), tmp_path / "run", net=own)
+
+    assert not own.first.weight.equal(before)
+    with pytest.raises(ValueError, match="trained with a network of its user's own: give that as `net`"):
+        unshuffle.load(tmp_path / "run")
+    net = recipe.build((3, 40, 40), Own()).net  # the scorer around the backbone, which the recipe builds
+    assert unshuffle.load(tmp_path / "run", net=net).embed(items).equal(encoder.embed(items))
+
+
+def test_another_network_than_the_trained_one_is_refused(tmp_path):
+    fit(SMALL, Arrays(pixels()), tmp_path / "run", net=Own())
+
+    with pytest.raises(ValueError, match=r"cannot be loaded: [\s\S]*size mismatch"):
+        unshuffle.load(tmp_path / "run", net=SMALL.build((3, 40, 40), Own(width=6)).net)
+
+
+class Pictures(Dataset):
+    """A plain data set of whatever it was given."""
+
+    def __init__(self, samples: list) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> object:
+        return self.samples[index]
+
+
+ARRAYS = [p.permute(1, 2, 0).numpy() for p in pixels()]
+DATASETS = {
+    "PIL images": Pictures([Image.fromarray(a) for a in ARRAYS]),
+    "PIL images with labels": Pictures([(Image.fromarray(a), i % 3) for i, a in enumerate(ARRAYS)]),
+    "arrays": Pictures(ARRAYS),
+    "arrays with labels": Pictures([(a, np.int64(i)) for i, a in enumerate(ARRAYS)]),
+    "tensors": Pictures(list(pixels())),
+    "tensors with labels": Pictures([(p, i) for i, p in enumerate(pixels())]),
+    "TensorDataset": TensorDataset(pixels()),
+    "TensorDataset with labels": TensorDataset(pixels(), torch.arange(8)),
+}
+
+
+@pytest.mark.parametrize("kind", DATASETS)
+def test_every_plain_data_set_of_the_same_pictures_trains_the_same_encoder(kind, tmp_path):
+    expected = fit(SMALL, Arrays(pixels()), tmp_path / "expected").embed(pixels())
+
+    encoder = fit(SMALL, DATASETS[kind], tmp_path / "run")
+
+    assert encoder.embed(pixels()).equal(expected)
+    # And it takes pictures of the same kinds.
+    assert encoder.embed(ARRAYS).equal(expected)
+    assert encoder.embed([Image.fromarray(a) for a in ARRAYS]).equal(expected)
+
+
+def test_grey_pictures_and_spectrograms_have_one_channel(tmp_path):
+    grey = [p[0].numpy() for p in pixels()]
+
+    encoder = fit(replace(SMALL, patches=Bands(4)), Pictures(grey), tmp_path / "run")
+
+    assert encoder.item_shape == (1, 40, 40)
+    assert encoder.embed(grey).shape == (8, 16)
+
+
+def test_a_folder_of_images_trains_an_encoder_that_reads_pictures_of_any_size(tmp_path):
+    for i, array in enumerate(ARRAYS):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(array).resize((60 + i, 50)).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no picture")
+    folder = ImageFolder(tmp_path / "photos", Images(size=32))
+
+    fit(SMALL, folder, tmp_path / "run")
+
+    encoder = unshuffle.load(tmp_path / "run")
+    assert encoder.open(tmp_path / "photos").names == folder.names
+    assert encoder.embed([Image.fromarray(ARRAYS[0]).resize((77, 99))]).shape == (1, 16)
+
+
+@pytest.mark.errors
+def test_data_that_do_not_fit_say_so(tmp_path):
+    with pytest.raises(ValueError, match="images of 8 x 8 pixels are too small for 2 x 2 patches"):
+        fit(SMALL, Arrays(pixels(8, 3, 8, 8)), tmp_path / "a")
+    with pytest.raises(ValueError, match="the samples carry no label to be ordered by"):
+        fit(tiny(recipes.order_digits()), Arrays(pixels()), tmp_path / "b")
+    with pytest.raises(ValueError, match="at least two samples; the data set has 1"):
+        fit(SMALL, Arrays(pixels(1)), tmp_path / "c")
+    with pytest.raises(ValueError, match="must have one shape"):
+        fit(SMALL, Pictures([pixels(1)[0], pixels(1, 3, 41, 40)[0]] * 4), tmp_path / "d")

@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from unshuffle.nets import SmallConv
+from unshuffle.train.optim import Adam, AdamW
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
+    optim, total = AdamW(lr=2.0, warmup=0.1), 100
+    rates = [optim.rate(step, total) for step in range(total)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == rates[10] == max(rates) == 2.0
+    assert rates[55] == pytest.approx(1.0)
+    assert 0 < rates[-1] < 0.002
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("total", [1, 2, 7])
+def test_the_rate_of_short_runs_is_a_positive_number(total, warmup):
+    rates = [AdamW(lr=1.0, warmup=warmup).rate(step, total) for step in range(total)]
+    assert all(math.isfinite(rate) and 0 < rate <= 1 for rate in rates)
+
+
+def test_adam_is_constant():
+    assert {Adam(lr=0.3).rate(step, 10) for step in range(10)} == {0.3}
+
+
+def test_biases_and_norms_do_not_decay():
+    net = nn.Sequential(SmallConv(width=2).build(1), nn.Linear(6, 3))
+    names = {id(p): name for name, p in net.named_parameters()}
+    decayed, spared = AdamW(weight_decay=0.3).build(net).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    modules = dict(net.named_modules())
+    for group, kinds in ((decayed, (nn.Conv2d, nn.Linear)), (spared, (nn.BatchNorm2d, nn.Linear))):
+        for p in group["params"]:
+            owner, _, role = names[id(p)].rpartition(".")
+            assert isinstance(modules[owner], kinds)
+            assert group is decayed or role == "bias" or isinstance(modules[owner], nn.BatchNorm2d)
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+def test_what_is_frozen_is_left_out():
+    net = nn.Linear(2, 2)
+    net.bias.requires_grad_(False)
+    decayed, spared = AdamW().build(net).param_groups
+    assert (len(decayed["params"]), len(spared["params"])) == (1, 0)
+
+
+def test_a_method_may_name_its_own_groups():
+    class Own(nn.Linear):
+        def param_groups(self):
+            return [{"params": [self.weight], "weight_decay": 0.7}]
+
+    (group,) = AdamW().build(Own(2, 2)).param_groups
+    assert group["weight_decay"] == 0.7
+
+
+def test_one_step_moves_a_weight_by_the_rate():
+    """Adam's first step is the rate times the gradient's sign, whatever the gradient's size."""
+    net = nn.Linear(1, 1, bias=False)
+    before = net.weight.detach().clone()
+    optimizer = AdamW(lr=0.1, weight_decay=0.0).build(net)
+    net.weight.grad = torch.tensor([[5.0]])
+    optimizer.step()
+    torch.testing.assert_close(net.weight.detach(), before - 0.1)

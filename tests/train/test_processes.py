@@ -1,0 +1,188 @@
+"""Two processes learn what one learns from the same batches, and fail together."""
+
+import math
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import torch.multiprocessing as mp
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from unshuffle import _dist
+from unshuffle.data.loaders import Unreadable
+from unshuffle.train.engine import Plan, train
+from unshuffle.train.machine import Machine
+from unshuffle.train.optim import AdamW
+from unshuffle.train.progress import Silent
+from unshuffle.types import Raw, Step
+from unshuffle.values import register
+
+
+@register
+@dataclass(frozen=True)
+class Flat:
+    """A transform that draws nothing."""
+
+    def __call__(self, raw: Raw, generator: torch.Generator) -> Raw:
+        return raw._replace(items=self.prepare(raw.items))
+
+    def prepare(self, items: Tensor) -> Tensor:
+        return items.flatten(1).double() / 255
+
+
+class Guess(nn.Module):
+    """Learns a number that every sample has: no batch norm, no dropout. ``bad`` is a sample of infinite loss."""
+
+    def __init__(self, bad: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(144, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.bad = bad
+
+    def step(self, batch: Raw) -> Step:
+        losses = (self.net(batch.items).squeeze(1) - torch.sin(batch.index.double())).square()
+        loss = _dist.global_mean(losses * torch.where(batch.index == self.bad, math.inf, 1.0))
+        return Step(loss, {"loss": loss.detach()})
+
+    def embed(self, items: Tensor) -> Tensor:
+        return self.net[1](self.net[0](items))
+
+
+@dataclass(frozen=True)
+class GuessRecipe:
+    """Uneven samples a step, so that two processes have unequal shares."""
+
+    optim: AdamW = AdamW(lr=1e-2)
+    batch_size: int = 7
+    epochs: int = 4
+    holdout: float = 0.2
+    seed: int = 0
+    bad: int = -1
+
+    def build(self, item_shape: tuple[int, ...], net: nn.Module | None = None) -> Plan:
+        method = Guess(self.bad)
+        return Plan(method, Flat(), method, None, None)
+
+
+class Torn(Dataset):
+    """Pictures of which every fifth cannot be read, so that the shares of a step differ in size."""
+
+    def __init__(self) -> None:
+        self.whole = tiny.arrays()
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, index: int):
+        return Unreadable(str(index), "torn") if index % 5 == 0 else self.whole[index]
+
+
+CASES = {"whole": (GuessRecipe(), tiny.arrays()), "torn": (GuessRecipe(batch_size=13, epochs=6, holdout=0.0), Torn())}
+"""What one process and two must learn alike."""
+FAILURES = {
+    "refused": (GuessRecipe(), Path("whole")),  # a folder that holds a run already
+    "diverged": (GuessRecipe(bad=11), Path("diverged")),  # one process sees the bad sample first
+    "too few": (GuessRecipe(batch_size=3), Path("few")),
+}
+
+
+def learn(name: str, out: Path) -> None:
+    recipe, dataset = CASES[name]
+    machine = Machine(device="cpu", precision="64-true", devices=_world(), log_every=1, save_every=1e9)
+    train(recipe, dataset, out=out, machine=machine, progress=Silent())
+
+
+def _world() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def one_of_two(rank: int, folder: str, port: int) -> None:
+    """What a launcher such as torchrun sets, then all cases one after the other."""
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": str(port)}
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    torch.set_num_threads(1)
+    for name in CASES:
+        learn(name, Path(folder) / name)
+    for name, (recipe, out) in FAILURES.items():
+        machine = Machine(device="cpu", devices=2, precision="64-true")
+        try:
+            train(recipe, tiny.arrays(), out=Path(folder) / out, machine=machine, progress=Silent())
+        except Exception as error:
+            (Path(folder) / f"{name}-{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder in which two processes did everything."""
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(one_of_two, (str(folder), port), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_learn_what_one_learns(name, two, tmp_path):
+    learn(name, tmp_path)
+
+    ours, theirs = tiny.last(tmp_path), tiny.last(two / name)
+    assert ours["step"] == theirs["step"] > 10
+    for key, weight in ours["method"].items():
+        torch.testing.assert_close(theirs["method"][key], weight, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_rows_of_two_processes_are_those_of_one(name, two, tmp_path):
+    """The loss of all samples, not of the first process's share; written once."""
+    learn(name, tmp_path)
+
+    ours, theirs = tiny.rows(tmp_path), tiny.rows(two / name)
+    assert [(r["step"], r["split"]) for r in ours] == [(r["step"], r["split"]) for r in theirs]
+    np.testing.assert_allclose([float(r["loss"]) for r in theirs], [float(r["loss"]) for r in ours], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("refused", "RunError: .*whole already holds a run"),
+        ("diverged", r"Diverged: the loss of step \d+ is inf"),
+        ("too few", "ValueError: 2 processes cannot share 3 samples a step"),
+    ],
+)
+def test_what_stops_one_process_stops_both_and_is_told_once(name, message, two):
+    words = [(two / f"{name}-{rank}.txt").read_text() for rank in (0, 1)]
+    told, elsewhere = sorted(words, key=lambda text: text.startswith("Elsewhere"))
+    assert re.match(message, told)
+    assert re.match(r"Elsewhere: process \d failed, and says why", elsewhere)
+
+
+def test_the_command_starts_its_processes_itself(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(16):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"photos/{i}.png")
+    call = shlex.split(
+        "-m unshuffle train shuffle --data photos --out run --devices 2 --device cpu --epochs 2 --batch-size 8 "
+        "--source.size 16 --patches.rows 2 --patches.columns 2 --patches.gap 2 --backbone.width 4 --hidden 16"
+    )
+
+    done = subprocess.run(
+        [sys.executable, *call], cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Encoder and metrics in run") == 1
+    assert done.stderr.count("training: 0 of 4") == 1
+    assert (tmp_path / "run/encoder.json").is_file()
+    assert tiny.last(tmp_path / "run")["step"] == 4
