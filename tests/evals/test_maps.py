@@ -85,7 +85,7 @@ def test_of_many_rows_some_are_drawn_the_same_every_time(tmp_path):
 )
 def test_no_input_is_too_small_or_too_flat_for_a_map(tmp_path, features):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error")
         map_figure(tmp_path, features, np.arange(len(features)), name="map", title="")
 
     arrays = arrays_of(tmp_path, "map")

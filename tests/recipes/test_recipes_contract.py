@@ -177,15 +177,23 @@ def test_a_backbone_of_ones_own_trains_and_loads_into_the_same_network(recipe, t
     assert not own.first.weight.equal(before)
     with pytest.raises(ValueError, match="trained with a network of its user's own: give that as `net`"):
         unshuffle.load(tmp_path / "run")
-    net = recipe.build((3, 40, 40), Own()).net  # the scorer around the backbone, which the recipe builds
-    assert unshuffle.load(tmp_path / "run", net=net).embed(items).equal(encoder.embed(items))
+    assert unshuffle.load(tmp_path / "run", net=Own()).embed(items).equal(encoder.embed(items))
+    with pytest.raises(ValueError, match="cannot be built afresh"):
+        encoder.untrained(items, seed=0)
 
 
 def test_another_network_than_the_trained_one_is_refused(tmp_path):
     fit(SMALL, Arrays(pixels()), tmp_path / "run", net=Own())
 
     with pytest.raises(ValueError, match=r"cannot be loaded: [\s\S]*size mismatch"):
-        unshuffle.load(tmp_path / "run", net=SMALL.build((3, 40, 40), Own(width=6)).net)
+        unshuffle.load(tmp_path / "run", net=Own(width=6))
+
+
+def test_a_network_is_taken_only_where_training_was_given_one(tmp_path):
+    fit(SMALL, Arrays(pixels()), tmp_path / "run")
+
+    with pytest.raises(ValueError, match="leave `net` out"):
+        unshuffle.load(tmp_path / "run", net=Own())
 
 
 class Pictures(Dataset):

@@ -8,9 +8,6 @@ import os
 import sys
 from importlib.metadata import version
 
-from unshuffle._check import Explained
-from unshuffle.train.together import Elsewhere, leads
-
 COMMANDS = {
     "demo": "pretrain on real data that comes with the package; table and page in three minutes",
     "train": "train a recipe on a folder of your own",
@@ -41,11 +38,9 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         return importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
     except KeyboardInterrupt as stop:
-        if leads():
+        if _leads():
             print(f"\nunshuffle {name}: {str(stop) or 'stopped'}.", file=sys.stderr)
         return 130
-    except Elsewhere:
-        return 1  # the process that failed says why
     except BrokenPipeError:  # the reader, a pager or head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -57,13 +52,33 @@ def _run(name: str, arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("UNSHUFFLE_TRACEBACK") or not _is_explained(error):
             raise
-        print(f"unshuffle {name}: {_explain(error, name)}", file=sys.stderr)
+        if not _told_elsewhere(error):
+            print(f"unshuffle {name}: {_explain(error, name)}", file=sys.stderr)
         return 1
+
+
+# PyTorch, which these need, is imported by the commands and not before them: --help does not wait for it.
 
 
 def _is_explained(error: Exception) -> bool:
     """Whether the message alone tells a user what happened; all else is a bug of ours and keeps its traceback."""
+    from unshuffle._check import Explained
+
     return isinstance(error, (OSError, ValueError, Explained))
+
+
+def _leads() -> bool:
+    """Whether this process is the one that speaks."""
+    from unshuffle.train.together import leads
+
+    return leads()
+
+
+def _told_elsewhere(error: Exception) -> bool:
+    """Whether another process of the run failed and says why."""
+    from unshuffle.train.together import Elsewhere
+
+    return isinstance(error, Elsewhere)
 
 
 def _explain(error: Exception, name: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 import tyro
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ def usable_device(name: str) -> torch.device:
     Raises:
         ValueError: it has not.
     """
+    import torch  # here, so that --help does not wait for it
+
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without CUDA

@@ -77,7 +77,7 @@ class Reader(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, Tensor | None] | Unreadable:
         epoch, index = key
         place = self.dataset.indices[index] if isinstance(self.dataset, Subset) else index
-        seed_everything(mix(self.seed, epoch, index))
+        seed_host(mix(self.seed, epoch, place))
         sample = self.dataset[index]
         if isinstance(sample, Unreadable):
             return sample
@@ -176,8 +176,14 @@ def mix(*numbers: int) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds PyTorch, numpy and Python alike."""
+    """Seeds PyTorch on all devices, numpy and Python alike."""
     torch.manual_seed(seed)
+    seed_host(seed)
+
+
+def seed_host(seed: int) -> None:
+    """Seeds what a data set may draw from while it reads a sample: asking no device is cheap."""
+    torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (users' data sets draw from it)
     random.seed(seed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class Encoder(nn.Module):
         source: how image files become such items, where they came from files; anything else is forgotten.
         objective: what the network's scores mean; None for an encoder that only embeds.
         net_value: the frozen value that builds ``net`` again; None for a network of one's own.
+        own_backbone: ``net_value`` builds it around a backbone of one's own, which only its owner can make.
     """
 
     def __init__(
@@ -55,12 +56,13 @@ class Encoder(nn.Module):
         source: Any = None,
         objective: Objective | None = None,
         net_value: Any = None,
+        own_backbone: bool = False,
     ) -> None:
         super().__init__()
         self.net, self.transform, self.item_shape = net, transform, tuple(item_shape)
         # A data set of one's own may call anything `source`, and it could not be saved.
         self.source: Any = source if values.is_registered(source) else None
-        self.objective, self.net_value = objective, net_value
+        self.objective, self.net_value, self.own_backbone = objective, net_value, own_backbone
 
     @torch.no_grad()
     def embed(self, items: Tensor | np.ndarray | Sequence[Any], *, batch_size: int = 256) -> Tensor:
@@ -138,13 +140,18 @@ class Encoder(nn.Module):
         self.eval()
         return self.objective.predict(self.net(inputs.to(self._weight)).float(), inputs.shape[1]).cpu()
 
+    @property
+    def can_be_rebuilt(self) -> bool:
+        """Whether a fresh copy of the network can be built without its owner's code."""
+        return self.net_value is not None and not self.own_backbone
+
     def untrained(self, inputs: Tensor, *, seed: int) -> Encoder:
         """The same network with random weights, its batch-norm statistics set to those of ``inputs`` (raw items).
 
         Raises:
             ValueError: it was trained with a network of one's own, of which no fresh copy can be built.
         """
-        if self.net_value is None:
+        if not self.can_be_rebuilt:
             raise ValueError("untrained: a network of one's own cannot be built afresh.")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators as well
@@ -162,6 +169,7 @@ class Encoder(nn.Module):
             "source": values.to_json(self.source),
             "objective": values.to_json(self.objective),
             "net": values.to_json(self.net_value),
+            "own_backbone": self.own_backbone,
         }
         # Cloned: the format knows no weights that share their memory, and a network of one's own may tie some.
         weights = {k: v.detach().cpu().contiguous().clone() for k, v in self.net.state_dict().items()}
@@ -175,7 +183,7 @@ def load(folder: str | Path, *, net: nn.Module | None = None, device: str | torc
 
     Args:
         folder: a run's folder (``runs/a``).
-        net: the network, for a run that was trained with a network of one's own; else it is built from the description.
+        net: the same module that training was given as ``net``, with any weights; only for a run that was given one.
         device: where to put it.
 
     Raises:
@@ -207,12 +215,14 @@ def _read(folder: Path, net: nn.Module | None) -> Encoder:
     transform, source, objective, value = (
         values.from_json(description[part]) for part in ("transform", "source", "objective", "net")
     )
-    if net is None and value is None:
-        raise ValueError("it was trained with a network of its user's own: give that as `net`.")
-    built = value.build() if net is None else net
+    own = bool(description["own_backbone"]) or value is None
+    if own != (net is not None):
+        whose = "a network of its user's own: give that as `net`" if own else "no network of one's own: leave `net` out"
+        raise ValueError(f"it was trained with {whose}.")
+    built = cast(nn.Module, net) if value is None else value.build(net) if own else value.build()
     built.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
     shape = tuple(int(size) for size in description["item_shape"])
-    return Encoder(built, transform, shape, source=source, objective=objective, net_value=value)
+    return Encoder(built, transform, shape, source=source, objective=objective, net_value=value, own_backbone=own)
 
 
 @torch.no_grad()

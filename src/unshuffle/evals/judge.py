@@ -52,7 +52,7 @@ def representations(
         progress: called with (done, total) of both parts together.
     """
     embedders: dict[str, Callable[[Tensor], Tensor]] = {"raw": raw_features}
-    if encoder.net_value is not None:
+    if encoder.can_be_rebuilt:
         few = spread_items(train, 1024, workers=workers)
         embedders["random"] = encoder.untrained(few, seed=seed).embed
     embedders["pretrained"] = encoder.embed

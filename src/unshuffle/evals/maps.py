@@ -53,9 +53,10 @@ def map_figure(
 def _layout(features: np.ndarray, seed: int) -> np.ndarray:
     """Places (n, 2) for the rows of features (n, d); a handful of rows lies along its principal axes."""
     flat = StandardScaler().fit_transform(features)
+    if not flat.any():  # one row, or a collapsed embedding: all in one place
+        return np.zeros((len(flat), 2))
     flat = PCA(min(50, *flat.shape), random_state=seed).fit_transform(flat)
-    # One row or one feature leaves a single axis; features that are all equal leave nothing to be scaled.
-    if min(flat.shape) < 2 or len(flat) <= 5:
+    if len(flat) <= 5 or flat.shape[1] == 1:
         return np.pad(flat, ((0, 0), (0, 1)))[:, :2]
     perplexity = min(30.0, max(2.0, (len(flat) - 1) / 3))
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(flat)

@@ -7,6 +7,7 @@ imported on first use, without pyplot, and the reader's own style and backend ar
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -65,23 +66,40 @@ def draw(kind: str, arrays: Arrays) -> bytes:
 
 
 def draw_curve(metrics: list[Metrics], column: str) -> bytes:
-    """Draws one logged column against the step: a colour for each run, thin for training, strong for other splits."""
+    """Draws one logged column against the step: thin for training, strong for other splits.
+
+    Runs that differ in a trailing number only (``notes-mse-0``, ``notes-mse-1``: seeds) share a colour and a name.
+    """
     with _style():
         figure, axes = _figure(4.5, 2.7)
-        palette = _palette(len(metrics))
-        several = len(metrics) > 1
-        for run, colour in zip(metrics, palette):
+        groups = list(dict.fromkeys(_group(run.name) for run in metrics))
+        palette = dict(zip(groups, _palette(len(groups))))
+        for run in metrics:
             for (name, split), (steps, values) in run.series.items():
                 if name == column:
                     look: dict[str, Any] = {"lw": 1.0, "alpha": 0.75} if split == "train" else {"lw": 2.0}
                     look["marker"] = "o" if len(steps) <= 25 else None
-                    label = f"{_short(run.name) or 'this run'}, {_short(split)}" if several else _short(split)
-                    axes.plot(steps, values, color=colour, ms=3, label=label, **look)
+                    group = _group(run.name)
+                    label = f"{_short(group) or 'this run'}, {_short(split)}" if len(groups) > 1 else _short(split)
+                    axes.plot(steps, values, color=palette[group], ms=3, label=label, **look)
         axes.set_xlabel("step")
         axes.margins(x=0.02)
-        if len(axes.lines) > 1:
-            axes.legend(fontsize=8.5)
+        _curve_legend(axes)
         return _png(figure)
+
+
+def _group(name: str) -> str:
+    """A run's name without the number of its seed."""
+    return re.sub(r"-\d+$", "", name)
+
+
+def _curve_legend(axes: Any) -> None:
+    """Names each curve once; below the axes where there are many."""
+    named = dict(zip(*reversed(axes.get_legend_handles_labels())))
+    if len(named) > 4:
+        axes.legend(named.values(), named.keys(), fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    elif len(axes.lines) > 1:
+        axes.legend(named.values(), named.keys(), fontsize=8.5)
 
 
 def _puzzle(arrays: Arrays) -> bytes:

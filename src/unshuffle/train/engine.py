@@ -124,7 +124,7 @@ def train(
     plan = recipe.build(shape, net)
     encoder = Encoder(
         plan.net, plan.transform, shape, source=getattr(dataset, "source", None), objective=plan.objective,
-        net_value=None if net is not None else plan.net_value,
+        net_value=plan.net_value, own_backbone=net is not None,
     )  # fmt: skip
     fabric = _launched(machine)
 
