@@ -178,7 +178,9 @@ def _curve(metrics: list[Metrics], column: str) -> str:
         for (name, split), (_, values) in run.series.items()
         if name == column
     ]
-    return _card(column, f"Last: {' · '.join(ends)}", f"{column} by step", lambda: draw_curve(metrics, column))
+    # More ends than a line or two holds are for the eye, not for reading.
+    caption = f"Last: {' · '.join(ends)}" if len(ends) <= 6 else f"{len(ends)} curves; thin for training."
+    return _card(column, caption, f"{column} by step", lambda: draw_curve(metrics, column))
 
 
 def _pictures(run: RunFolder) -> str:

@@ -38,7 +38,7 @@ from unshuffle.train.parts import item_shape, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
 from unshuffle.train.signals import StopFlag
-from unshuffle.train.together import everywhere, on_leader, share_failure
+from unshuffle.train.together import everywhere, on_leader, part_at_exit, share_failure
 from unshuffle.types import Raw, Step
 
 
@@ -370,4 +370,5 @@ def _launched(machine: Machine) -> Fabric:
         asked = f"--device {machine.device} --devices {machine.devices} --precision {machine.precision}"
         raise ValueError(f"{asked} cannot be had here: {error}") from error
     fabric.launch()
+    part_at_exit()
     return fabric

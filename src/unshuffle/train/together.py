@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +23,18 @@ class Elsewhere(Explained):
 def leads() -> bool:
     """Whether this is the first process, the one that writes and tells."""
     return _dist.world_size() == 1 or dist.get_rank() == 0
+
+
+def part_at_exit() -> None:
+    """Ends the connection between the processes before the interpreter ends, or gloo's threads may abort that."""
+    if _dist.world_size() > 1:
+        atexit.register(_part)
+
+
+def _part() -> None:
+    gc.collect()  # what still holds the connection would keep its threads
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def everywhere(value: T) -> list[T]:
