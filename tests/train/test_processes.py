@@ -91,7 +91,7 @@ CASES = {"whole": (GuessRecipe(), tiny.arrays()), "torn": (GuessRecipe(batch_siz
 """What one process and two must learn alike."""
 FAILURES = {
     "refused": (GuessRecipe(), Path("whole")),  # a folder that holds a run already
-    "diverged": (GuessRecipe(bad=11), Path("diverged")),  # one process sees the bad sample first
+    "diverged": (GuessRecipe(bad=11, holdout=0.0), Path("diverged")),  # one process sees the bad sample first
     "too few": (GuessRecipe(batch_size=3), Path("few")),
 }
 

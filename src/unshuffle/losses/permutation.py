@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unshuffle import permutations
+from unshuffle import _check, permutations
 from unshuffle.losses.fenchel_young import fenchel_young, sampled_fenchel_young
 from unshuffle.ops.soft_rank import soft_rank
 from unshuffle.permutations import SpreadOut
@@ -60,6 +60,11 @@ class PerturbedFenchelYoung(_Ranking):
     num_samples: int | None = None
     """None: the exact expectation (ours, zero variance). A number: that many draws (the paper's 10)."""
 
+    def __post_init__(self) -> None:
+        _check.positive("PerturbedFenchelYoung", "sigma", self.sigma)
+        if self.num_samples is not None:
+            _check.positive("PerturbedFenchelYoung", "num_samples", self.num_samples)
+
     def loss(
         self, scores: Float[Tensor, "batch n"], ranks: Float[Tensor, "batch n"], generator: torch.Generator | None
     ) -> Float[Tensor, " batch"]:
@@ -81,6 +86,9 @@ class FastSoftRanking(_Ranking):
 
     regularization_strength: float = 1.0
     """Units of the scores; soft ranks are hard where neighbours lie further apart than this."""
+
+    def __post_init__(self) -> None:
+        _check.positive("FastSoftRanking", "regularization_strength", self.regularization_strength)
 
     def loss(
         self, scores: Float[Tensor, "batch n"], ranks: Float[Tensor, "batch n"], generator: torch.Generator | None

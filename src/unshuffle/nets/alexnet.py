@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unshuffle import _check
 from unshuffle.values import register
 
 
@@ -21,6 +22,9 @@ class AlexNet:
 
     stride: int = 2
     """Of the first convolution; 4 for inputs of 200 pixels and more."""
+
+    def __post_init__(self) -> None:
+        _check.positive("AlexNet", "stride", self.stride)
 
     def build(self, channels: int) -> nn.Module:
         """A module from (B, channels, h, w) to (B, 256, h', w'); h and w at least 21 at stride 2."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unshuffle import _check
 from unshuffle.nets.alexnet import AlexNet
 from unshuffle.nets.small import SmallConv
 from unshuffle.values import register
@@ -29,6 +30,12 @@ class ContextFreeNet:
     patch_features: int = 128
     hidden: int = 512
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check.positive("ContextFreeNet", "patch_features", self.patch_features)
+        _check.positive("ContextFreeNet", "hidden", self.hidden)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"ContextFreeNet: `dropout` must be a share, from 0 to below 1; got {self.dropout}.")
 
     def build(self, backbone: nn.Module | None = None) -> ContextFree:
         """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""
@@ -82,6 +89,9 @@ class ItemNet:
     backbone: SmallConv | AlexNet
     item_shape: tuple[int, ...]
     hidden: int = 128
+
+    def __post_init__(self) -> None:
+        _check.positive("ItemNet", "hidden", self.hidden)
 
     def build(self, backbone: nn.Module | None = None) -> ItemScorer:
         """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from unshuffle import _check
 from unshuffle.values import register
 
 
@@ -17,6 +18,9 @@ class SmallConv:
 
     width: int = 32
     """Channels of the first layer; the others have two or three times as many."""
+
+    def __post_init__(self) -> None:
+        _check.positive("SmallConv", "width", self.width)
 
     def build(self, channels: int) -> nn.Module:
         """A module from (B, channels, h, w) to (B, features, h', w')."""
