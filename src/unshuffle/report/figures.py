@@ -97,7 +97,7 @@ def _curve_legend(axes: Any) -> None:
     """Names each curve once; below the axes where there are many."""
     named = dict(zip(*reversed(axes.get_legend_handles_labels())))
     if len(named) > 4:
-        axes.legend(named.values(), named.keys(), fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+        axes.legend(named.values(), named.keys(), fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.27))
     elif len(axes.lines) > 1:
         axes.legend(named.values(), named.keys(), fontsize=8.5)
 
