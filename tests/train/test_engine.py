@@ -39,7 +39,7 @@ def test_fit_returns_what_load_loads(tmp_path):
 def test_without_a_folder_one_is_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     unshuffle.fit(replace(tiny.RECIPE, epochs=1), tiny.arrays(), progress=tiny.Silent())
-    assert (tmp_path / "runs/shufflerecipe-1/encoder.json").is_file()
+    assert (tmp_path / "runs/shuffle-1/encoder.json").is_file()
 
 
 @pytest.mark.parametrize("kind", ["array", "picture", "pair", "tensor"])

@@ -48,7 +48,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
 
 def test_without_a_name_the_next_free_number_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [str(create(None)) for _ in range(2)] == ["runs/shufflerecipe-1", "runs/shufflerecipe-2"]
+    assert [str(create(None)) for _ in range(2)] == ["runs/a-run-1", "runs/a-run-2"]
 
 
 def test_there_must_be_a_run_to_go_on(tmp_path):

@@ -39,7 +39,7 @@ def create(out: str | Path | None, recipe: Any, machine: Machine, *, data: str |
     Raises:
         RunError: the folder holds a run already, or is a file.
     """
-    folder = Path(out) if out is not None else _next_folder(Path("runs"), type(recipe).__name__.lower())
+    folder = Path(out) if out is not None else _next_folder(Path("runs"), title or type(recipe).__name__)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give another --out.")
     if (folder / RECIPE).exists():
@@ -100,7 +100,7 @@ def checkpoint(folder: str | Path, name: str = "last") -> Path:
 
 def _next_folder(parent: Path, name: str) -> Path:
     """``runs/name-1``, ``runs/name-2``, …: the first that does not exist."""
-    number = 1
+    number, name = 1, re.sub(r"[^\w.]+", "-", name.lower().removesuffix("recipe"))
     while (parent / f"{name}-{number}").exists():
         number += 1
     return parent / f"{name}-{number}"
