@@ -87,14 +87,13 @@ def nearest_probe(
     task: str = "classification",
     seed: int = 0,
 ) -> Shaped[np.ndarray, "m"]:
-    """Gives every row the target of the one nearest labelled row, by Euclidean distance of standardised features.
+    """Gives every row the target of the one nearest labelled row, by Euclidean distance.
 
-    It has nothing to choose or to fit, so it works with one label a class and on a single feature.
+    It has nothing to choose or to fit, so it works with one label a class and on a single feature. Features are taken as
+    they are: deviations estimated from a handful of rows would only blur the distances, those of raw pixels most.
     """
-    centre, spread = features.mean(0), features.std(0)
-    spread = np.where(spread > 0, spread, 1.0)
-    bank = NearestNeighbors(n_neighbors=1).fit((features - centre) / spread)
-    nearest = bank.kneighbors((test_features - centre) / spread, return_distance=False)
+    bank = NearestNeighbors(n_neighbors=1).fit(features)
+    nearest = bank.kneighbors(test_features, return_distance=False)
     return targets[nearest[:, 0]]
 
 
