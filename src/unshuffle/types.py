@@ -8,7 +8,7 @@ their data set.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,14 +55,6 @@ class Step(NamedTuple):
 
     loss: Tensor
     logs: dict[str, Tensor]
-
-
-class Embedder(Protocol):
-    """Anything that turns a batch of inputs into one vector a sample."""
-
-    def embed(self, items: Tensor) -> Tensor:
-        """Maps (B, ...) to (B, d)."""
-        ...
 
 
 class Result(NamedTuple):

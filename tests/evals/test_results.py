@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from unshuffle.evals import append, results, stamp, supersede
+from unshuffle.evals import results, stamp, supersede
 from unshuffle.report.read import read_run
 from unshuffle.types import Figure, Result
 
@@ -21,30 +21,30 @@ def lines(folder):
 
 
 def test_every_line_is_one_record_with_its_fields(tmp_path):
-    append(tmp_path, [RESULT, FIGURE])
+    supersede(tmp_path, [RESULT, FIGURE])
     assert lines(tmp_path) == [{"record": "result", **RESULT._asdict()}, {"record": "figure", **FIGURE._asdict()}]
 
 
 def test_what_was_there_stays(tmp_path):
-    append(tmp_path, [RESULT])
-    append(tmp_path, [FIGURE])
+    supersede(tmp_path, [RESULT])
+    supersede(tmp_path, [FIGURE])
     assert [line["record"] for line in lines(tmp_path)] == ["result", "figure"]
 
 
 def test_the_report_reads_what_was_written(tmp_path):
-    append(tmp_path, [RESULT, FIGURE])
+    supersede(tmp_path, [RESULT, FIGURE])
     run = read_run(tmp_path)
     assert (run.results, run.figures, run.notes) == ([RESULT], [FIGURE], [])
 
 
 def test_numpy_numbers_become_plain_ones(tmp_path):
-    append(tmp_path, [RESULT._replace(value=np.float32(0.5), n=np.int64(7), seed=np.int32(1))])
+    supersede(tmp_path, [RESULT._replace(value=np.float32(0.5), n=np.int64(7), seed=np.int32(1))])
     assert [(line["value"], line["n"], line["seed"]) for line in lines(tmp_path)] == [(0.5, 7, 1)]
 
 
 def test_half_a_line_of_an_interrupted_writer_does_not_swallow_the_next(tmp_path):
     (tmp_path / "results.jsonl").write_text('{"record": "res')
-    append(tmp_path, [FIGURE])
+    supersede(tmp_path, [FIGURE])
     assert json.loads((tmp_path / "results.jsonl").read_text().splitlines()[1])["record"] == "figure"
 
 
@@ -52,27 +52,27 @@ def test_half_a_line_of_an_interrupted_writer_does_not_swallow_the_next(tmp_path
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_value_that_is_not_finite_is_named_and_nothing_is_written(tmp_path, value):
     with pytest.raises(
-        ValueError, match=r"append: `value` .* got (nan|inf) for the mse of task 'pitch', layer 'pretrained', n 500"
+        ValueError, match=r"supersede: `value` .* got (nan|inf) for the mse of task 'pitch', layer 'pretrained', n 500"
     ):
-        append(tmp_path, [FIGURE, RESULT._replace(value=value)])
+        supersede(tmp_path, [FIGURE, RESULT._replace(value=value)])
     assert not (tmp_path / "results.jsonl").exists()
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, monkeypatch):
-    append(tmp_path, [RESULT])
+    supersede(tmp_path, [RESULT])
 
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(results.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        append(tmp_path, [FIGURE])
+        supersede(tmp_path, [FIGURE])
     assert [line["record"] for line in lines(tmp_path)] == ["result"]
 
 
 def test_a_second_evaluation_takes_the_place_of_the_first(tmp_path):
     other = RESULT._replace(task="family", metric="accuracy", value=0.4)
-    append(tmp_path, [RESULT, RESULT._replace(n=200), other, FIGURE])
+    supersede(tmp_path, [RESULT, RESULT._replace(n=200), other, FIGURE])
     supersede(tmp_path, [RESULT._replace(value=45.0), FIGURE._replace(title="Again")])
     told = [(line.get("task"), line.get("value"), line.get("title")) for line in lines(tmp_path)]
     assert told == [("family", 0.4, None), ("pitch", 45.0, None), (None, None, "Again")]

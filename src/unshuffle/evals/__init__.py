@@ -9,7 +9,7 @@ from unshuffle.evals.compare import Probe, Subset, Task, compare, label_subsets
 from unshuffle.evals.metrics import accuracy, mean_squared_error, score
 from unshuffle.evals.neighbours import knn_predict, knn_probe, nearest_probe
 from unshuffle.evals.probes import linear_probe, mlp_probe
-from unshuffle.evals.results import Stamp, append, stamp, supersede
+from unshuffle.evals.results import Stamp, stamp, supersede
 
 __all__ = [
     "Probe",
@@ -17,7 +17,6 @@ __all__ = [
     "Subset",
     "Task",
     "accuracy",
-    "append",
     "compare",
     "knn_predict",
     "knn_probe",

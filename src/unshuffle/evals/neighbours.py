@@ -89,8 +89,8 @@ def nearest_probe(
 ) -> Shaped[np.ndarray, "m"]:
     """Gives every row the target of the one nearest labelled row, by Euclidean distance.
 
-    It has nothing to choose or to fit, so it works with one label a class and on a single feature. Features are taken as
-    they are: deviations estimated from a handful of rows would only blur the distances, those of raw pixels most.
+    It has nothing to choose or to fit, so it works with one label a class and on a single feature. Features are taken
+    as they are: deviations estimated from a handful of rows would only blur the distances, those of raw pixels most.
     """
     bank = NearestNeighbors(n_neighbors=1).fit(features)
     nearest = bank.kneighbors(test_features, return_distance=False)

@@ -1,12 +1,11 @@
 """Result lines: what was measured, on what, by which command, and when.
 
-A run's ``results.jsonl`` only grows. Each line is one JSON object, a :class:`~unshuffle.types.Result` or a
+Each line of a run's ``results.jsonl`` is one JSON object, a :class:`~unshuffle.types.Result` or a
 :class:`~unshuffle.types.Figure`, told apart by its ``record``.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -56,40 +55,6 @@ def stamp(data: str, split: str, recipe: str) -> Stamp:
     return Stamp(data, split, recipe, _command(), _machine(), datetime.now(timezone.utc).date().isoformat())
 
 
-def append(folder: str | Path, records: Iterable[Result | Figure]) -> None:
-    """Adds lines to ``results.jsonl`` of a run's folder, all of them or none.
-
-    The lines are on the disk when this returns. Where the disk is full the file is cut back to what it was.
-
-    Args:
-        folder: an existing folder.
-        records: results and figures.
-
-    Raises:
-        ValueError: a result's value is NaN or infinite; nothing is written.
-        OSError: the folder is missing or cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     append(folder, [Figure("puzzles", "puzzles.npz", "Puzzles", "")])
-        ...     print((Path(folder) / "results.jsonl").read_text().strip())
-        {"record": "figure", "kind": "puzzles", "file": "puzzles.npz", "title": "Puzzles", "caption": ""}
-    """
-    text = "".join(_line(record) + "\n" for record in records)
-    # Unbuffered, so that the lines reach the file in one call; appended, so that two writers do not overwrite.
-    with open(Path(folder) / "results.jsonl", "ab+", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        # An interrupted writer may have left half a line: it must not swallow ours.
-        file.seek(max(0, size - 1))
-        torn = file.read(1) not in (b"", b"\n")
-        try:
-            _write(file, ("\n" * torn + text).encode())
-        except OSError:
-            file.truncate(size)
-            raise
-
-
 def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
     """Adds lines in place of those that measured the same before: evaluating twice must not count twice.
 
@@ -101,7 +66,14 @@ def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
 
     Raises:
         ValueError: a result's value is NaN or infinite; nothing is written.
-        OSError: the folder is missing or cannot be written.
+        OSError: the folder is missing or cannot be written; the old file stays as it was.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     supersede(folder, [Figure("puzzles", "puzzles.npz", "Puzzles", "")])
+        ...     print((Path(folder) / "results.jsonl").read_text().strip())
+        {"record": "figure", "kind": "puzzles", "file": "puzzles.npz", "title": "Puzzles", "caption": ""}
     """
     records = list(records)
     text = "".join(_line(record) + "\n" for record in records).encode()
@@ -125,18 +97,12 @@ def _parsed_subject(line: str) -> tuple[Any, ...] | None:
     return _subject(fields) if isinstance(fields, dict) else None
 
 
-def _write(file: Any, data: bytes) -> None:
-    if file.write(data) < len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
-    os.fsync(file.fileno())
-
-
 def _line(record: Result | Figure) -> str:
     if isinstance(record, Figure):
         return json.dumps({"record": "figure", **record._asdict()}, ensure_ascii=False)
     if not math.isfinite(record.value):
         raise ValueError(
-            f"append: `value` of a result must be finite; got {record.value} for the {record.metric} of task "
+            f"supersede: `value` of a result must be finite; got {record.value} for the {record.metric} of task "
             f"{record.task!r}, layer {record.layer!r}, n {record.n}, seed {record.seed}. Look at what was measured."
         )
     plain = {"value": float(record.value), "n": int(record.n), "seed": int(record.seed)}
