@@ -2,14 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# What the C library is compiled from, while installing.
+NATIVE := hatch_build.py $(wildcard src/unshuffle/ops/_native/*.[ch])
 
-.PHONY: demo test lint docs check clean
+.PHONY: demo test fuzz lint docs wheel check clean
 
 demo: .venv/installed-train
 	$(BIN)/unshuffle demo $(ARGS)
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
+
+# Random calls of the C library under the address and undefined-behaviour sanitizers; ARGS="--seconds 600" for longer.
+fuzz: .venv/installed-dev
+	$(BIN)/python tests/fuzz_native.py $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -20,7 +26,11 @@ lint: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/sphinx-build -W --keep-going -q docs site
 
-.venv/installed-train: pyproject.toml constraints.txt
+# The source distribution and the wheel, in dist/.
+wheel:
+	$(PYTHON) scripts/build_wheel.py $(ARGS)
+
+.venv/installed-train: pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) torch
 	$(PIP) -e '.[train]'

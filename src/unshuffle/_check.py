@@ -57,3 +57,18 @@ def same_shape(function: str, name: str, value: Tensor, other: str, reference: T
             f"{function}: `{name}` must have the shape of `{other}`, {tuple(reference.shape)}; "
             f"got {tuple(value.shape)}."
         )
+
+
+def mask(function: str, value: Tensor, other: str, reference: Tensor) -> None:
+    """Refuses masks that are not boolean, or that do not broadcast to the shape of what they mask."""
+    if not isinstance(value, Tensor) or value.dtype is not torch.bool:
+        given = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{function}: `mask` must be a boolean tensor, True where an item is present; got {given}.")
+    fits = value.ndim <= reference.ndim and all(
+        size in (1, whole) for size, whole in zip(reversed(value.shape), reversed(reference.shape))
+    )
+    if not fits:
+        raise ValueError(
+            f"{function}: `mask` must broadcast to the shape of `{other}`, {tuple(reference.shape)}; "
+            f"got {tuple(value.shape)}."
+        )

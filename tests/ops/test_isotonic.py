@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from unshuffle.ops.isotonic import _fit_by_min_max, _FitByRows, block_mean, decreasing_blocks
+from unshuffle.ops import isotonic
+from unshuffle.ops.isotonic import _fit_by_min_max, _FitByRows, _least_squares, _log_sum_exp, block_mean
+
+
+def decreasing_blocks(values: torch.Tensor, log_weights: torch.Tensor | None = None) -> torch.Tensor:
+    """The blocks of rows that are one part each."""
+    return isotonic.decreasing_blocks(values, torch.zeros(values.shape, dtype=torch.int64), log_weights)
+
 
 # Eighths: sums are exact in float64, so the oracle's ties are the solver's ties.
 eighths = st.integers(-40, 40).map(lambda k: k / 8)
@@ -63,7 +70,19 @@ def test_the_fit_equals_scipys(n, rng):
 def test_both_solvers_give_the_same_fit(n, rng):
     values = torch.randn(8, n, dtype=torch.float64, generator=rng) - torch.linspace(0, 4, n)
 
-    torch.testing.assert_close(_fit_by_min_max(values), _FitByRows.apply(values), rtol=0, atol=1e-12)
+    weights = torch.randn(8, n, dtype=torch.float64, generator=rng)
+    parts = torch.arange(n).expand(8, n) // (n // 2)
+    for solve, others in ((_least_squares, None), (_log_sum_exp, weights)):
+        by_rows = _FitByRows.apply(solve, values, parts, values if others is None else others)
+
+        torch.testing.assert_close(_fit_by_min_max(values, parts, others), by_rows, rtol=0, atol=1e-12)
+
+
+def test_no_block_crosses_from_one_part_to_the_next():
+    """Worked by hand: 1 and 3 would pool, but a wall stands between them."""
+    values, parts = torch.tensor([[1.0, 3.0, 4.0]]), torch.tensor([[0, 1, 1]])
+
+    assert isotonic.decreasing_blocks(values, parts, None).tolist() == [[0, 1, 1]]
 
 
 def test_blocks_are_numbered_from_the_left_without_gaps():

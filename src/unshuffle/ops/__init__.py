@@ -1,12 +1,43 @@
 """Differentiable ranking and sorting.
 
-Every operator takes ``(..., n)`` with a ``dim``, any floating dtype and device, and returns ranks counted from 1 in
-ascending order. ``ALL`` lists the public operators; the shared contract suite runs over it.
+Every operator takes ``(..., n)`` with a ``dim``, any floating dtype and device; ranks count from 1.
+``ALL`` lists the operators on sets of numbers; the shared contract suite runs over it. ``perturbed`` and ``blackbox``
+make an operator of any solver.
 """
 
-from unshuffle.ops.perturbed import perturbed_rank
+from unshuffle.ops.blackbox import blackbox, blackbox_rank
+from unshuffle.ops.noise import Noise
+from unshuffle.ops.ot_rank import ot_rank
+from unshuffle.ops.perturbed import perturbed, perturbed_rank
+from unshuffle.ops.perturbed_sort import perturbed_sort
+from unshuffle.ops.relaxed_sort import neural_sort, soft_sort_matrix
 from unshuffle.ops.soft_rank import soft_rank, soft_sort
+from unshuffle.ops.soft_topk import soft_topk
 
-ALL = (soft_rank, soft_sort, perturbed_rank)
+ALL = (
+    soft_rank,
+    soft_sort,
+    soft_topk,
+    perturbed_rank,
+    perturbed_sort,
+    neural_sort,
+    soft_sort_matrix,
+    ot_rank,
+    blackbox_rank,
+)
 
-__all__ = ["ALL", "perturbed_rank", "soft_rank", "soft_sort"]
+__all__ = [
+    "ALL",
+    "Noise",
+    "blackbox",
+    "blackbox_rank",
+    "neural_sort",
+    "ot_rank",
+    "perturbed",
+    "perturbed_rank",
+    "perturbed_sort",
+    "soft_rank",
+    "soft_sort",
+    "soft_sort_matrix",
+    "soft_topk",
+]

@@ -1,0 +1,160 @@
+"""The door to the hot loops in C: plain C11 on raw pointers, one shared library beside this file, loaded with ctypes.
+
+The library knows nothing of Python or PyTorch, so one build serves every version of both. Where it is missing (no
+compiler when the package was built) everything works without, in PyTorch, more slowly. It is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+FOLDER = Path(__file__).parent
+LIBRARY = FOLDER / "libunshuffle.native.so"  # on every platform; the second dot says that it is no module
+_MOST_ITEMS = 2**31 - 1  # slots are 31-bit numbers
+_ITEMS_PER_THREAD = 8192  # below this a thread costs more than it saves
+
+_pointer, _long, _int, _double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
+_ROWS = (_pointer, _pointer, _long, _long, _long, _long, _int)
+_SIGNATURES = {
+    "unshuffle_project": (*_ROWS, _int, _int, _double, _double, _long, _pointer, _pointer, _pointer, _long),
+    "unshuffle_differentiate": (
+        *(*_ROWS, _int, _int, _double, _double, _long),
+        *(_pointer, _pointer, _pointer, _pointer, _long),
+    ),
+    "unshuffle_perturb": (*_ROWS, _int, _double, _pointer, _pointer, _pointer, _long),
+    "unshuffle_perturb_slope": (*_ROWS, _int, _double, _pointer, _pointer, _long),
+}
+
+_enabled = os.environ.get("UNSHUFFLE_NATIVE", "1") != "0"
+
+
+def fingerprint() -> str:
+    """What the sources of the library hash to; a library that says otherwise is stale, and not loaded."""
+    digest = hashlib.sha256()
+    for path in sorted(FOLDER.glob("*.[ch]")):
+        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _load(path: Path = LIBRARY) -> ctypes.CDLL | None:
+    """The library, or None with a warning where there is one that does not fit."""
+    if not path.exists():
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        library.unshuffle_fingerprint.restype = ctypes.c_char_p
+        if library.unshuffle_fingerprint().decode() != fingerprint():
+            raise OSError("it was built from other sources")
+    except (OSError, AttributeError) as error:
+        warnings.warn(
+            f"unshuffle: {path} is not used ({error}); operators run in PyTorch, more slowly. Install again.",
+            stacklevel=2,
+        )
+        return None
+    for name, arguments in _SIGNATURES.items():
+        getattr(library, name).argtypes = arguments
+    return library
+
+
+def available() -> bool:
+    """Whether operators on the CPU run in C here: the library was built, fits, and is not switched off.
+
+    ``UNSHUFFLE_NATIVE=0`` in the environment switches it off.
+    """
+    return _enabled and _load() is not None
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Inside, operators take their PyTorch path."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def takes(values: Tensor) -> bool:
+    """Whether ``values`` may go through this door: plain CPU data, eager, outside transforms."""
+    return (
+        _enabled
+        and values.is_cpu
+        and not torch.compiler.is_compiling()
+        and type(values) in (Tensor, torch.nn.Parameter)
+        and values.dtype in (torch.float32, torch.float64)
+        and values.numel() <= _MOST_ITEMS
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._functorch.is_legacy_batchedtensor(values)  # of batched gradients
+        and forward_ad._current_level < 0
+        and _load() is not None
+    )
+
+
+def call(name: str, *arguments: object, work: int) -> None:
+    """Runs a function of the library on as many threads as its ``work``, in items, is worth.
+
+    Raises:
+        MemoryError: there was no room for its scratch space.
+    """
+    threads = min(torch.get_num_threads(), 1 + work // _ITEMS_PER_THREAD) if work > _ITEMS_PER_THREAD else 1
+    if getattr(_load(), name)(*arguments, threads) != 0:
+        raise MemoryError(f"unshuffle: no memory for {name}.")
+
+
+def slope_in_pytorch(function: Callable[[Tensor], Tensor], values: Tensor, slope: Tensor) -> Tensor:
+    """The product of ``slope`` with the Jacobian of ``function``, for a backward pass that C cannot do.
+
+    That is one which is differentiated or transformed itself: second derivatives, batched gradients.
+    """
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = values if again else values.detach().requires_grad_()
+        return torch.autograd.grad(function(at), at, slope, create_graph=again)[0]
+
+
+class Layout:
+    """A tensor's sets as dense or strided rows: ``dim`` moved last, all other axes folded into one."""
+
+    __slots__ = ("n", "rows", "shape", "strides", "values")
+
+    def __init__(self, values: Tensor, dim: int) -> None:
+        if dim in (-1, values.ndim - 1) and values.is_contiguous():
+            self.values, self.shape, self.n = values, None, values.shape[-1]
+            self.strides = (self.n, 1)
+        else:
+            moved = values.movedim(dim, -1)
+            self.shape, self.n = moved.shape, moved.shape[-1]
+            self.values = moved.reshape(-1, self.n) if values.numel() else moved
+            self.strides = tuple(self.values.stride()[-2:]) if values.numel() else (0, 0)
+        self.rows = values.numel() // self.n if self.n else 0
+
+    def arguments(self, mask: Tensor | None) -> tuple[object, ...]:
+        """What the C functions take as ``Rows``; a mask as :meth:`dense` made it."""
+        hidden = None if mask is None else mask.data_ptr()
+        wide = self.values.dtype == torch.float64
+        return self.values.data_ptr(), hidden, self.rows, self.n, *self.strides, wide
+
+    def dense(self, other: Tensor, dim: int) -> Tensor:
+        """Another tensor of the same shape, its sets dense rows in the same order."""
+        return other.contiguous() if self.shape is None else other.movedim(dim, -1).contiguous()
+
+    def empty(self) -> Tensor:
+        """Room for an answer, in dense rows."""
+        return torch.empty(self.values.shape if self.shape is None else self.shape, dtype=self.values.dtype)
+
+    def restore(self, answer: Tensor, dim: int) -> Tensor:
+        """An answer in the axes of the caller."""
+        return answer if self.shape is None else answer.movedim(-1, dim)

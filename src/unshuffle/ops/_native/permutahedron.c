@@ -1,0 +1,389 @@
+/* Projections onto permutahedra: soft ranks, soft top-k, soft sorting, and the products with their Jacobians.
+ *
+ * Values sorted downwards, u_0 >= u_1 >= ..., are cut into blocks of neighbours by pooling adjacent violators
+ * (Best & Chakravarti 1990); in each block the answer has a closed form (Blondel et al. 2020). Only the gaps between
+ * neighbours enter: a block knows its own shape, relative to its first item, and how far below the next block begins.
+ * No sum runs over more than a block and weights never meet values, so nothing cancels, whatever the magnitudes.
+ */
+#include <stdlib.h>
+
+#include "parallel.h"
+#include "rows.h"
+#include "sort.h"
+
+enum { RANK = 0, TOPK = 1, SORT = 2 }; /* tasks */
+enum { L2 = 0, KL = 1 };               /* regularizations */
+
+#define BLOCK_START 0x80000000u /* marks the first item of a block in the order that is kept for the derivative */
+
+typedef struct {
+    int64_t start, length;
+    double shape; /* L2: mean of u_start - u_i; KL: sum of exp(u_i - u_start) */
+    double reach; /* u_start less the first u of the next block */
+    double level; /* KL sorting: log of the shape less the log of the same sum over positions */
+} Block;
+
+typedef struct {
+    Rows rows;
+    int32_t task, regularization;
+    double strength, sign; /* sign -1: the largest first */
+    int64_t k;
+    void *out;
+    int32_t *order; /* rows x n slots, largest first, marked at block starts; NULL: no derivative is wanted */
+    int32_t *extent; /* rows x 3: where the finite values begin and end in that order, and how many are present */
+} Projection;
+
+typedef struct {
+    Item *items, *spare;
+    Block *blocks;
+} Scratch;
+
+static int make_scratch(Scratch *scratch, int64_t n)
+{
+    size_t items = (size_t)n * sizeof(Item), blocks = (size_t)n * sizeof(Block);
+    char *memory = malloc(2 * items + blocks + 1);
+    scratch->items = (Item *)memory;
+    scratch->spare = (Item *)(memory + items);
+    scratch->blocks = (Block *)(memory + 2 * items);
+    return memory ? DONE : OUT_OF_MEMORY;
+}
+
+/* Sum of the vertex's entries over positions start .. start + length - 1, of n: n, n - 1, ... or k ones. */
+static inline double weight(const int32_t task, int64_t n, int64_t k, int64_t start, int64_t length)
+{
+    if (task == RANK)
+        return (double)length * ((double)(n - start) - 0.5 * (double)(length - 1));
+    int64_t ones = k - start;
+    return (double)(ones < 0 ? 0 : ones > length ? length : ones);
+}
+
+/* How much of the regulariser one unit of values is worth; at strength 0 any gap is beyond all bounds. */
+static inline double scaled(double gap, double strength)
+{
+    return gap == 0.0 ? 0.0 : gap / strength;
+}
+
+/* Whether two neighbouring blocks must share one fit. `fade` is exp(-a->reach), for KL ranks and top-k only. */
+static inline int violates(const int32_t task, const int32_t regularization, const Projection *p, int64_t n,
+                           const Block *a, const Block *b, double fade)
+{
+    double half = 0.5 * (double)(a->length + b->length);
+    if (task == SORT && regularization == L2)
+        return half <= p->strength * (a->reach - a->shape + b->shape);
+    if (task == SORT)
+        return (double)a->length / p->strength - a->reach <= a->level - b->level;
+    if (task == RANK && regularization == L2)
+        return a->reach - a->shape + b->shape <= half;
+    double wa = weight(task, n, p->k, a->start, a->length), wb = weight(task, n, p->k, b->start, b->length);
+    if (task == RANK)
+        return a->shape * wb <= fade * b->shape * wa;
+    if (regularization == L2) {
+        double step = wa / (double)a->length - wb / (double)b->length;
+        return step > 0 && a->reach - a->shape + b->shape <= step;
+    }
+    return wb == 0 || a->shape * wb < fade * b->shape * wa;
+}
+
+/* Joins b, the next block, to a. */
+static inline void join(const int32_t task, const int32_t regularization, const Projection *p, Block *a,
+                        const Block *b, double fade)
+{
+    double la = (double)a->length, lb = (double)b->length;
+    if (regularization == L2)
+        a->shape = (la * a->shape + lb * (a->reach + b->shape)) / (la + lb);
+    else
+        a->shape += (task == SORT ? exp(-a->reach) : fade) * b->shape;
+    a->length += b->length;
+    a->reach += b->reach;
+    if (task == SORT && regularization == KL)
+        a->level = log(a->shape) - log(expm1(-(la + lb) / p->strength) / expm1(-1.0 / p->strength));
+}
+
+/* Pools the finite values items[begin .. end - 1] of n into blocks; returns their number. */
+static inline int64_t pool(const int32_t task, const int32_t regularization, const Projection *p, const Item *items,
+                           int64_t begin, int64_t end, int64_t n, Block *blocks)
+{
+    const int32_t wide = p->rows.wide;
+    int64_t top = -1;
+    double value = number_of(items[begin].key, wide);
+    for (int64_t i = begin; i < end; i++) {
+        double next = i + 1 < end ? number_of(items[i + 1].key, wide) : -INFINITY;
+        double reach = task == SORT ? value - next : scaled(value - next, p->strength);
+        blocks[++top] = (Block){i, 1, regularization == L2 ? 0.0 : 1.0, reach, 0.0};
+        value = next;
+        while (top > 0) {
+            Block *a = &blocks[top - 1], *b = &blocks[top];
+            double fade = regularization == KL && task != SORT ? exp(-a->reach) : 0.0;
+            if (!violates(task, regularization, p, n, a, b, fade))
+                break;
+            join(task, regularization, p, a, b, fade);
+            top--;
+        }
+    }
+    return top + 1;
+}
+
+/* Writes ranks or memberships of one block's items. */
+static inline void write_ranks(const int32_t task, const int32_t regularization, const Projection *p, int64_t row,
+                               const Item *items, const Block *block, int64_t n)
+{
+    const int32_t wide = p->rows.wide;
+    int64_t base = row * p->rows.n;
+    double total = weight(task, n, p->k, block->start, block->length), mean = total / (double)block->length;
+    double value = number_of(items[block->start].key, wide), below = 0.0, share = 1.0 / block->shape;
+    for (int64_t i = block->start; i < block->start + block->length; i++) {
+        double here = number_of(items[i].key, wide), step = scaled(value - here, p->strength);
+        value = here;
+        double answer;
+        if (regularization == L2) {
+            below += step;
+            answer = mean + (block->shape - below);
+        } else {
+            share *= step == 0.0 ? 1.0 : exp(-step);
+            answer = total * share;
+        }
+        write_number(p->out, base + items[i].slot, wide, answer);
+    }
+}
+
+/* Writes the sorted values of one block, into slots[position] if there is a mask. */
+static inline void write_sorted(const int32_t regularization, const Projection *p, int64_t row, const Item *items,
+                                const Block *block, const Item *slots)
+{
+    const int32_t wide = p->rows.wide;
+    double first = number_of(items[block->start].key, wide), middle = 0.5 * (double)(block->length - 1);
+    for (int64_t i = 0; i < block->length; i++) {
+        double answer = first;
+        if (block->length > 1 && regularization == L2)
+            answer += (middle - (double)i) / p->strength - block->shape;
+        else if (block->length > 1)
+            answer += block->level - (double)i / p->strength;
+        int64_t position = block->start + i;
+        int64_t slot = slots ? slots[position].slot : position;
+        write_number(p->out, row * p->rows.n + slot, wide, p->sign * answer);
+    }
+}
+
+/* Values beyond all numbers, at positions first .. last - 1: they are placed, and nothing is soft about them. */
+static void write_infinite(const Projection *p, int64_t row, const Item *items, int64_t first, int64_t last,
+                           int64_t n, const Item *slots)
+{
+    const int32_t wide = p->rows.wide;
+    int64_t base = row * p->rows.n;
+    double mean = first < last ? weight(p->task, n, p->k, first, last - first) / (double)(last - first) : 0.0;
+    for (int64_t i = first; i < last; i++)
+        if (p->task == SORT)
+            write_number(p->out, base + (slots ? slots[i].slot : i), wide, p->sign * number_of(items[i].key, wide));
+        else
+            write_number(p->out, base + items[i].slot, wide, mean);
+}
+
+static void keep_order(const Projection *p, int64_t row, const Item *items, int64_t count, const Block *blocks,
+                       int64_t number, int64_t begin, int64_t end)
+{
+    uint32_t *order = (uint32_t *)p->order + row * p->rows.n;
+    for (int64_t i = 0; i < count; i++)
+        order[i] = items[i].slot;
+    for (int64_t b = 0; b < number; b++)
+        order[blocks[b].start] |= BLOCK_START;
+    p->extent[3 * row] = (int32_t)begin;
+    p->extent[3 * row + 1] = (int32_t)end;
+    p->extent[3 * row + 2] = (int32_t)count;
+}
+
+static inline void project_row(const int32_t task, const int32_t regularization, const Projection *p, int64_t row,
+                               Scratch *scratch)
+{
+    const int32_t wide = p->rows.wide;
+    int64_t n = p->rows.n, count = read_row(&p->rows, row, p->sign, scratch->items);
+    if (count < 0) {
+        spoil_row(&p->rows, row, p->out);
+        if (p->order)
+            memset(p->extent + 3 * row, 0, 3 * sizeof *p->extent);
+        return;
+    }
+    if (count < n)
+        fill_row(p->out, row, n, wide, 0.0);
+    Item *items = sort_items(scratch->items, scratch->spare, count, wide);
+    Item *other = items == scratch->items ? scratch->spare : scratch->items;
+    const Item *slots = NULL;
+    if (task == SORT && count < n) { /* the present slots again, in order */
+        read_row(&p->rows, row, p->sign, other);
+        slots = other;
+    }
+    int64_t begin = 0, end = count;
+    while (begin < end && number_of(items[begin].key, wide) == INFINITY)
+        begin++;
+    while (begin < end && number_of(items[end - 1].key, wide) == -INFINITY)
+        end--;
+    write_infinite(p, row, items, 0, begin, count, slots);
+    write_infinite(p, row, items, end, count, count, slots);
+    int64_t number = begin < end ? pool(task, regularization, p, items, begin, end, count, scratch->blocks) : 0;
+    for (int64_t b = 0; b < number; b++)
+        if (task == SORT)
+            write_sorted(regularization, p, row, items, &scratch->blocks[b], slots);
+        else
+            write_ranks(task, regularization, p, row, items, &scratch->blocks[b], count);
+    if (p->order)
+        keep_order(p, row, items, count, scratch->blocks, number, begin, end);
+}
+
+static int project_rows(const void *job, int64_t first, int64_t last)
+{
+    const Projection *p = job;
+    Scratch scratch;
+    if (make_scratch(&scratch, p->rows.n) != DONE)
+        return OUT_OF_MEMORY;
+    for (int64_t row = first; row < last; row++)
+        switch (2 * p->task + p->regularization) { /* constants, so that each loop is compiled for its case */
+        case 2 * RANK + L2: project_row(RANK, L2, p, row, &scratch); break;
+        case 2 * RANK + KL: project_row(RANK, KL, p, row, &scratch); break;
+        case 2 * TOPK + L2: project_row(TOPK, L2, p, row, &scratch); break;
+        case 2 * TOPK + KL: project_row(TOPK, KL, p, row, &scratch); break;
+        case 2 * SORT + L2: project_row(SORT, L2, p, row, &scratch); break;
+        default: project_row(SORT, KL, p, row, &scratch);
+        }
+    free(scratch.items);
+    return DONE;
+}
+
+EXPORT int unshuffle_project(const void *values, const uint8_t *mask, int64_t rows, int64_t n, int64_t row_stride,
+                             int64_t item_stride, int32_t wide, int32_t task, int32_t regularization,
+                             double strength, double sign, int64_t k, void *out, int32_t *order, int32_t *extent,
+                             int64_t threads)
+{
+    Projection projection = {{values, mask, rows, n, row_stride, item_stride, wide},
+                             task, regularization, strength, sign, k, out, order, extent};
+    return share_rows(project_rows, &projection, rows, threads);
+}
+
+/* ------------------------------------------------------------------------------------------------- derivatives */
+
+typedef struct {
+    Rows rows;
+    int32_t task, regularization;
+    double strength, sign;
+    int64_t k;
+    const int32_t *order, *extent;
+    const void *slope; /* rows x n, dense: the derivative by the answer */
+    void *out;
+} Derivative;
+
+typedef struct {
+    double *mass;    /* what each item of a block weighs */
+    uint32_t *slots; /* the present slots of a row, in order */
+} Weights;
+
+static inline uint32_t slot_of(const uint32_t *order, int64_t position)
+{
+    return order[position] & ~BLOCK_START;
+}
+
+/* KL: exp(u_i - u_start) for the items of a block; L2: ones. Returns their sum. */
+static inline double weigh(const int32_t regularization, const Derivative *d, int64_t row, const uint32_t *order,
+                           int64_t start, int64_t stop, double *mass)
+{
+    if (regularization == L2) {
+        for (int64_t i = start; i < stop; i++)
+            mass[i - start] = 1.0;
+        return (double)(stop - start);
+    }
+    int64_t base = row * d->rows.row_stride, stride = d->rows.item_stride;
+    double first = d->sign * read_number(d->rows.values, base + slot_of(order, start) * stride, d->rows.wide);
+    double total = 0.0;
+    for (int64_t i = start; i < stop; i++) {
+        double value = d->sign * read_number(d->rows.values, base + slot_of(order, i) * stride, d->rows.wide);
+        mass[i - start] = exp(-(d->task == SORT ? first - value : scaled(first - value, d->strength)));
+        total += mass[i - start];
+    }
+    return total;
+}
+
+/* Ranks and top-k: with s the shares of the block's weight W, W (diag(s) - s s') v / strength. */
+static inline void slope_of_ranks(const int32_t regularization, const Derivative *d, int64_t row,
+                                  const uint32_t *order, int64_t start, int64_t stop, double *mass)
+{
+    const int32_t wide = d->rows.wide;
+    int64_t base = row * d->rows.n;
+    double total = weigh(regularization, d, row, order, start, stop, mass), sum = 0.0, scale = d->sign / d->strength;
+    if (regularization == KL)
+        scale *= weight(d->task, d->extent[3 * row + 2], d->k, start, stop - start) / total;
+    for (int64_t i = start; i < stop; i++)
+        sum += mass[i - start] * read_number(d->slope, base + slot_of(order, i), wide);
+    double mean = sum / total;
+    for (int64_t i = start; i < stop; i++) {
+        int64_t place = base + slot_of(order, i);
+        write_number(d->out, place, wide, scale * mass[i - start] * (read_number(d->slope, place, wide) - mean));
+    }
+}
+
+/* Sorting: an item takes its share of the slopes at all positions of its block. */
+static inline void slope_of_sorted(const int32_t regularization, const Derivative *d, int64_t row,
+                                   const uint32_t *order, int64_t start, int64_t stop, Weights *weights)
+{
+    const int32_t wide = d->rows.wide;
+    int64_t base = row * d->rows.n;
+    double total = weigh(regularization, d, row, order, start, stop, weights->mass), sum = 0.0;
+    for (int64_t i = start; i < stop; i++)
+        sum += read_number(d->slope, base + weights->slots[i], wide);
+    for (int64_t i = start; i < stop; i++)
+        write_number(d->out, base + slot_of(order, i), wide, sum * weights->mass[i - start] / total);
+}
+
+static void list_slots(const Rows *rows, int64_t row, uint32_t *slots)
+{
+    for (int64_t slot = 0, count = 0; slot < rows->n; slot++)
+        if (!rows->mask || rows->mask[row * rows->n + slot])
+            slots[count++] = (uint32_t)slot;
+}
+
+static inline void differentiate_row(const int32_t task, const int32_t regularization, const Derivative *d, int64_t row,
+                                     Weights *weights)
+{
+    const uint32_t *order = (const uint32_t *)d->order + row * d->rows.n;
+    int64_t begin = d->extent[3 * row], end = d->extent[3 * row + 1];
+    fill_row(d->out, row, d->rows.n, d->rows.wide, 0.0);
+    if (task != SORT && d->strength == 0.0)
+        return;
+    if (task == SORT)
+        list_slots(&d->rows, row, weights->slots);
+    for (int64_t start = begin, stop; start < end; start = stop) {
+        for (stop = start + 1; stop < end && !(order[stop] & BLOCK_START); stop++)
+            ;
+        if (task == SORT)
+            slope_of_sorted(regularization, d, row, order, start, stop, weights);
+        else if (stop > start + 1) /* an item alone has a whole rank, and no slope */
+            slope_of_ranks(regularization, d, row, order, start, stop, weights->mass);
+    }
+}
+
+static int differentiate_rows(const void *job, int64_t first, int64_t last)
+{
+    const Derivative *d = job;
+    size_t n = (size_t)d->rows.n;
+    char *memory = malloc(n * (sizeof(double) + sizeof(uint32_t)) + 1);
+    if (!memory)
+        return OUT_OF_MEMORY;
+    Weights weights = {(double *)memory, (uint32_t *)(memory + n * sizeof(double))};
+    for (int64_t row = first; row < last; row++)
+        if (d->task == SORT && d->regularization == L2)
+            differentiate_row(SORT, L2, d, row, &weights);
+        else if (d->task == SORT)
+            differentiate_row(SORT, KL, d, row, &weights);
+        else if (d->regularization == L2)
+            differentiate_row(RANK, L2, d, row, &weights); /* top-k differs in weights only, which L2 does not use */
+        else
+            differentiate_row(d->task, KL, d, row, &weights);
+    free(memory);
+    return DONE;
+}
+
+EXPORT int unshuffle_differentiate(const void *values, const uint8_t *mask, int64_t rows, int64_t n, int64_t row_stride,
+                                   int64_t item_stride, int32_t wide, int32_t task, int32_t regularization,
+                                   double strength, double sign, int64_t k, const int32_t *order,
+                                   const int32_t *extent, const void *slope, void *out, int64_t threads)
+{
+    Derivative derivative = {{values, mask, rows, n, row_stride, item_stride, wide},
+                             task, regularization, strength, sign, k, order, extent, slope, out};
+    return share_rows(differentiate_rows, &derivative, rows, threads);
+}

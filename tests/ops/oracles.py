@@ -1,0 +1,107 @@
+"""Other ways to the same answers: enumeration, convex programmes, bisection, optimality conditions."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+from scipy.optimize import isotonic_regression, minimize, nnls
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def positions(n: int) -> torch.Tensor:
+    return torch.arange(1, n + 1, dtype=torch.float64)
+
+
+def members(k: int, n: int) -> torch.Tensor:
+    """The corner whose permutahedron holds all soft choices of k out of n."""
+    return (torch.arange(n) < k).double()
+
+
+# ---------------------------------------------------------------------------------------------- by enumeration, n <= 6
+
+
+def projected(point: torch.Tensor, corner: torch.Tensor) -> np.ndarray:
+    """The nearest convex combination of all n! orders of ``corner``, a quadratic programme."""
+    corners = _corners(corner)
+    heavy = 1e4  # weight of "the shares sum to one" beside the squared distance
+    system = np.vstack([corners, np.full(corners.shape[1], heavy)])
+    shares, _ = nnls(system, np.append(point.numpy(), heavy), maxiter=10_000)
+    return corners @ shares
+
+
+def kl_projected(point: torch.Tensor, corner: torch.Tensor) -> np.ndarray:
+    """The convex combination of all n! orders that diverges least from ``exp(point)``, a convex programme."""
+    corners = _corners(corner)
+    # All combinations have one sum, so a factor on exp(point) changes nothing: the programme stays near one.
+    target = point.numpy() - point.numpy().mean()
+
+    def divergence(shares: np.ndarray) -> tuple[float, np.ndarray]:
+        mix = np.maximum(corners @ shares, 1e-300)
+        excess = np.log(mix) - target
+        return float(mix @ (excess - 1)), corners.T @ excess
+
+    count = corners.shape[1]
+    found = minimize(
+        divergence,
+        np.full(count, 1 / count),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * count,
+        constraints={"type": "eq", "fun": lambda s: s.sum() - 1, "jac": lambda s: np.ones(count)},
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    return corners @ found.x
+
+
+def _corners(corner: torch.Tensor) -> np.ndarray:
+    return np.array(sorted(set(itertools.permutations(corner.tolist())))).T
+
+
+# -------------------------------------------------------------------------------------------------------- for any n
+
+
+def assert_is_the_projection(
+    answer: torch.Tensor, point: torch.Tensor, corner: torch.Tensor, *, kl: bool = False
+) -> None:
+    """The answer lies in the permutahedron of ``corner``, and no corner lies further along the residual.
+
+    The two conditions characterise the minimiser of any convex divergence from ``point``; the residual is its negative
+    gradient: ``point - answer`` for the squared distance, ``point - log(answer)`` for the divergence from its exponent.
+    """
+    residual = point - (answer.log() if kl else answer)
+    slack = 1e-9 * (1 + residual.abs().max() * corner.abs().max() * len(corner))
+    largest_first = answer.sort(descending=True).values.cumsum(0)
+    assert (largest_first <= corner.sort(descending=True).values.cumsum(0) + slack).all()  # majorisation (Rado 1952)
+    assert (answer.sum() - corner.sum()).abs() <= slack
+    furthest = residual.sort().values @ corner.sort().values  # the rearrangement inequality
+    assert furthest - residual @ answer <= slack
+
+
+def ranked_by_isotonic_regression(values: torch.Tensor, strength: float) -> np.ndarray:
+    """Soft ranks (l2) of one set from scipy's isotonic regression, undoing the sort by hand."""
+    point = values.numpy() / strength
+    order = np.argsort(point)
+    ranks = np.empty_like(point)
+    ranks[order] = point[order] - isotonic_regression(point[order] - np.arange(1, len(point) + 1), increasing=True).x
+    return ranks
+
+
+def chosen_by_bisection(point: torch.Tensor, k: int, *, kl: bool = False) -> np.ndarray:
+    """Soft membership of the k largest: clipped ``point`` (or its exponent), lowered until the sum is k."""
+    at = point.numpy()
+    if k in (0, len(at)):
+        return np.full_like(at, float(k > 0))
+
+    def membership(level: float) -> np.ndarray:
+        return np.exp(np.minimum(at - level, 0)) if kl else np.clip(at - level, 0, 1)
+
+    low, high = at.min() - 1, at.max() + np.log(len(at)) + 1  # all are in; less than k are
+    for _ in range(200):
+        level = (low + high) / 2
+        low, high = (level, high) if membership(level).sum() > k else (low, level)
+    return membership(low)
