@@ -36,7 +36,7 @@ CALLED = {"unshuffle_project", "unshuffle_differentiate", "unshuffle_perturb", "
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1e-40, 3e38, -3e38, 1e308, -1e308]
 STRENGTHS = [0.0, 5e-324, 1e-300, 1e-6, 0.1, 1.0, 10.0, 1e6, 1e300, np.inf]
 SIGMAS = [1e-300, 1e-6, 0.1, 1.0, 10.0, 1e6, 1e300]
-SIZES = [1, 2, 3, 5, 8, 39, 40, 41, 42, 100, 300]  # 40: where sorting changes its way
+SIZES = [1, 2, 3, 5, 8, 39, 40, 41, 42, 100, 300, 512, 513, 1100]  # 40, 512: where sorting, and pairs, change their way
 
 
 # ------------------------------------------------------------------------------------------------------ what is called

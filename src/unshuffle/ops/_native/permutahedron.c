@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "lanes.h"
 #include "parallel.h"
 #include "rows.h"
 #include "sort.h"
@@ -19,7 +20,7 @@ enum { L2 = 0, KL = 1 };               /* regularizations */
 typedef struct {
     int64_t start, length;
     double shape; /* L2: mean of u_start - u_i; KL: sum of exp(u_i - u_start) */
-    double reach; /* u_start less the first u of the next block */
+    double reach; /* u_start less the first u of the next block; for KL ranks and top-k, exp of minus that */
     double level; /* KL sorting: log of the shape less the log of the same sum over positions */
 } Block;
 
@@ -34,18 +35,28 @@ typedef struct {
 } Projection;
 
 typedef struct {
-    Item *items, *spare;
+    Sorted sorted;
     Block *blocks;
+    double *fade;    /* exp of minus the gap to the next number: for KL ranks and top-k */
+    uint32_t *slots; /* the present slots of a row, in order: for sorting */
 } Scratch;
 
-static int make_scratch(Scratch *scratch, int64_t n)
+static int make_scratch(Scratch *scratch, const Rows *rows)
 {
-    size_t items = (size_t)n * sizeof(Item), blocks = (size_t)n * sizeof(Block);
-    char *memory = malloc(2 * items + blocks + 1);
-    scratch->items = (Item *)memory;
-    scratch->spare = (Item *)(memory + items);
-    scratch->blocks = (Block *)(memory + 2 * items);
-    return memory ? DONE : OUT_OF_MEMORY;
+    if (make_sorted(&scratch->sorted, rows->n, rows->wide) != DONE)
+        return OUT_OF_MEMORY;
+    size_t n = (size_t)rows->n;
+    scratch->blocks = malloc(n * (sizeof(Block) + sizeof(uint32_t)) + (n + LANE_WIDTH) * sizeof(double));
+    scratch->fade = (double *)(scratch->blocks + n);
+    scratch->slots = (uint32_t *)(scratch->fade + n + LANE_WIDTH);
+    return scratch->blocks ? DONE : OUT_OF_MEMORY;
+}
+
+static void list_slots(const Rows *rows, int64_t row, uint32_t *slots)
+{
+    for (int64_t slot = 0, count = 0; slot < rows->n; slot++)
+        if (!rows->mask || rows->mask[row * rows->n + slot])
+            slots[count++] = (uint32_t)slot;
 }
 
 /* Sum of the vertex's entries over positions start .. start + length - 1, of n: n, n - 1, ... or k ones. */
@@ -63,9 +74,19 @@ static inline double scaled(double gap, double strength)
     return gap == 0.0 ? 0.0 : gap / strength;
 }
 
-/* Whether two neighbouring blocks must share one fit. `fade` is exp(-a->reach), for KL ranks and top-k only. */
+/* Turns gaps, in units of the strength, into exp(-gap); there is room for whole lanes. */
+LANES static void fade_all(double *gap, int64_t count)
+{
+    for (int64_t i = count; i % LANE_WIDTH; i++)
+        gap[i] = 0.0;
+#pragma omp simd
+    for (int64_t i = 0; i < (count + LANE_WIDTH - 1) / LANE_WIDTH * LANE_WIDTH; i++)
+        gap[i] = decay(-gap[i]);
+}
+
+/* Whether two neighbouring blocks must share one fit. */
 static inline int violates(const int32_t task, const int32_t regularization, const Projection *p, int64_t n,
-                           const Block *a, const Block *b, double fade)
+                           const Block *a, const Block *b)
 {
     double half = 0.5 * (double)(a->length + b->length);
     if (task == SORT && regularization == L2)
@@ -76,47 +97,55 @@ static inline int violates(const int32_t task, const int32_t regularization, con
         return a->reach - a->shape + b->shape <= half;
     double wa = weight(task, n, p->k, a->start, a->length), wb = weight(task, n, p->k, b->start, b->length);
     if (task == RANK)
-        return a->shape * wb <= fade * b->shape * wa;
+        return a->shape * wb <= a->reach * b->shape * wa;
     if (regularization == L2) {
         double step = wa / (double)a->length - wb / (double)b->length;
         return step > 0 && a->reach - a->shape + b->shape <= step;
     }
-    return wb == 0 || a->shape * wb < fade * b->shape * wa;
+    return wb == 0 || a->shape * wb < a->reach * b->shape * wa;
 }
 
 /* Joins b, the next block, to a. */
 static inline void join(const int32_t task, const int32_t regularization, const Projection *p, Block *a,
-                        const Block *b, double fade)
+                        const Block *b)
 {
     double la = (double)a->length, lb = (double)b->length;
     if (regularization == L2)
         a->shape = (la * a->shape + lb * (a->reach + b->shape)) / (la + lb);
     else
-        a->shape += (task == SORT ? exp(-a->reach) : fade) * b->shape;
+        a->shape += (task == SORT ? exp(-a->reach) : a->reach) * b->shape;
     a->length += b->length;
-    a->reach += b->reach;
+    a->reach = task != SORT && regularization == KL ? a->reach * b->reach : a->reach + b->reach;
     if (task == SORT && regularization == KL)
         a->level = log(a->shape) - log(expm1(-(la + lb) / p->strength) / expm1(-1.0 / p->strength));
 }
 
-/* Pools the finite values items[begin .. end - 1] of n into blocks; returns their number. */
-static inline int64_t pool(const int32_t task, const int32_t regularization, const Projection *p, const Item *items,
-                           int64_t begin, int64_t end, int64_t n, Block *blocks)
+/* Pools the finite numbers at begin .. end - 1, of n present, into blocks; returns how many. */
+static inline int64_t pool(const int32_t task, const int32_t regularization, const Projection *p, const double *number,
+                           int64_t begin, int64_t end, int64_t n, Scratch *scratch)
 {
-    const int32_t wide = p->rows.wide;
+    Block *blocks = scratch->blocks;
+    double *fade = scratch->fade;
+    if (task != SORT && regularization == KL) {
+        for (int64_t i = begin; i + 1 < end; i++)
+            fade[i - begin] = scaled(number[i] - number[i + 1], p->strength);
+        fade_all(fade, end - begin - 1);
+        fade[end - begin - 1] = 0.0;
+    }
     int64_t top = -1;
-    double value = number_of(items[begin].key, wide);
+    double value = number[begin];
     for (int64_t i = begin; i < end; i++) {
-        double next = i + 1 < end ? number_of(items[i + 1].key, wide) : -INFINITY;
-        double reach = task == SORT ? value - next : scaled(value - next, p->strength);
+        double next = i + 1 < end ? number[i + 1] : -INFINITY;
+        double reach = value - next;
+        if (task != SORT)
+            reach = regularization == KL ? fade[i - begin] : scaled(reach, p->strength);
         blocks[++top] = (Block){i, 1, regularization == L2 ? 0.0 : 1.0, reach, 0.0};
         value = next;
         while (top > 0) {
             Block *a = &blocks[top - 1], *b = &blocks[top];
-            double fade = regularization == KL && task != SORT ? exp(-a->reach) : 0.0;
-            if (!violates(task, regularization, p, n, a, b, fade))
+            if (!violates(task, regularization, p, n, a, b))
                 break;
-            join(task, regularization, p, a, b, fade);
+            join(task, regularization, p, a, b);
             top--;
         }
     }
@@ -125,33 +154,31 @@ static inline int64_t pool(const int32_t task, const int32_t regularization, con
 
 /* Writes ranks or memberships of one block's items. */
 static inline void write_ranks(const int32_t task, const int32_t regularization, const Projection *p, int64_t row,
-                               const Item *items, const Block *block, int64_t n)
+                               const Scratch *scratch, const Block *block, int64_t begin, int64_t n)
 {
     const int32_t wide = p->rows.wide;
     int64_t base = row * p->rows.n;
     double total = weight(task, n, p->k, block->start, block->length), mean = total / (double)block->length;
-    double value = number_of(items[block->start].key, wide), below = 0.0, share = 1.0 / block->shape;
+    const Sorted *sorted = &scratch->sorted;
+    double value = sorted->number[block->start], below = 0.0, share = total / block->shape;
     for (int64_t i = block->start; i < block->start + block->length; i++) {
-        double here = number_of(items[i].key, wide), step = scaled(value - here, p->strength);
-        value = here;
-        double answer;
         if (regularization == L2) {
-            below += step;
-            answer = mean + (block->shape - below);
+            below += scaled(value - sorted->number[i], p->strength);
+            value = sorted->number[i];
+            write_number(p->out, base + sorted->slot[i], wide, mean + (block->shape - below));
         } else {
-            share *= step == 0.0 ? 1.0 : exp(-step);
-            answer = total * share;
+            write_number(p->out, base + sorted->slot[i], wide, share);
+            share *= scratch->fade[i - begin];
         }
-        write_number(p->out, base + items[i].slot, wide, answer);
     }
 }
 
 /* Writes the sorted values of one block, into slots[position] if there is a mask. */
-static inline void write_sorted(const int32_t regularization, const Projection *p, int64_t row, const Item *items,
-                                const Block *block, const Item *slots)
+static inline void write_sorted(const int32_t regularization, const Projection *p, int64_t row, const Sorted *sorted,
+                                const Block *block, const uint32_t *slots)
 {
     const int32_t wide = p->rows.wide;
-    double first = number_of(items[block->start].key, wide), middle = 0.5 * (double)(block->length - 1);
+    double first = sorted->number[block->start], middle = 0.5 * (double)(block->length - 1);
     for (int64_t i = 0; i < block->length; i++) {
         double answer = first;
         if (block->length > 1 && regularization == L2)
@@ -159,31 +186,30 @@ static inline void write_sorted(const int32_t regularization, const Projection *
         else if (block->length > 1)
             answer += block->level - (double)i / p->strength;
         int64_t position = block->start + i;
-        int64_t slot = slots ? slots[position].slot : position;
+        int64_t slot = slots ? slots[position] : position;
         write_number(p->out, row * p->rows.n + slot, wide, p->sign * answer);
     }
 }
 
 /* Values beyond all numbers, at positions first .. last - 1: they are placed, and nothing is soft about them. */
-static void write_infinite(const Projection *p, int64_t row, const Item *items, int64_t first, int64_t last,
-                           int64_t n, const Item *slots)
+static void write_infinite(const Projection *p, int64_t row, const Sorted *sorted, int64_t first, int64_t last,
+                           int64_t n, const uint32_t *slots)
 {
     const int32_t wide = p->rows.wide;
     int64_t base = row * p->rows.n;
     double mean = first < last ? weight(p->task, n, p->k, first, last - first) / (double)(last - first) : 0.0;
     for (int64_t i = first; i < last; i++)
         if (p->task == SORT)
-            write_number(p->out, base + (slots ? slots[i].slot : i), wide, p->sign * number_of(items[i].key, wide));
+            write_number(p->out, base + (slots ? slots[i] : i), wide, p->sign * sorted->number[i]);
         else
-            write_number(p->out, base + items[i].slot, wide, mean);
+            write_number(p->out, base + sorted->slot[i], wide, mean);
 }
 
-static void keep_order(const Projection *p, int64_t row, const Item *items, int64_t count, const Block *blocks,
+static void keep_order(const Projection *p, int64_t row, const uint32_t *slot, int64_t count, const Block *blocks,
                        int64_t number, int64_t begin, int64_t end)
 {
     uint32_t *order = (uint32_t *)p->order + row * p->rows.n;
-    for (int64_t i = 0; i < count; i++)
-        order[i] = items[i].slot;
+    memcpy(order, slot, (size_t)count * sizeof *order);
     for (int64_t b = 0; b < number; b++)
         order[blocks[b].start] |= BLOCK_START;
     p->extent[3 * row] = (int32_t)begin;
@@ -195,46 +221,41 @@ static inline void project_row(const int32_t task, const int32_t regularization,
                                Scratch *scratch)
 {
     const int32_t wide = p->rows.wide;
-    int64_t n = p->rows.n, count = read_row(&p->rows, row, p->sign, scratch->items);
+    const Sorted *sorted = &scratch->sorted;
+    int64_t n = p->rows.n, begin, end, count = sort_row(&p->rows, row, p->sign, &scratch->sorted);
     if (count < 0) {
         spoil_row(&p->rows, row, p->out);
         if (p->order)
             memset(p->extent + 3 * row, 0, 3 * sizeof *p->extent);
         return;
     }
-    if (count < n)
+    const uint32_t *slots = NULL;
+    if (count < n) {
         fill_row(p->out, row, n, wide, 0.0);
-    Item *items = sort_items(scratch->items, scratch->spare, count, wide);
-    Item *other = items == scratch->items ? scratch->spare : scratch->items;
-    const Item *slots = NULL;
-    if (task == SORT && count < n) { /* the present slots again, in order */
-        read_row(&p->rows, row, p->sign, other);
-        slots = other;
+        list_slots(&p->rows, row, scratch->slots);
+        slots = scratch->slots;
     }
-    int64_t begin = 0, end = count;
-    while (begin < end && number_of(items[begin].key, wide) == INFINITY)
-        begin++;
-    while (begin < end && number_of(items[end - 1].key, wide) == -INFINITY)
-        end--;
-    write_infinite(p, row, items, 0, begin, count, slots);
-    write_infinite(p, row, items, end, count, count, slots);
-    int64_t number = begin < end ? pool(task, regularization, p, items, begin, end, count, scratch->blocks) : 0;
+    find_finite(sorted, count, &begin, &end);
+    write_infinite(p, row, sorted, 0, begin, count, slots);
+    write_infinite(p, row, sorted, end, count, count, slots);
+    int64_t number = 0;
+    if (begin < end)
+        number = pool(task, regularization, p, sorted->number, begin, end, count, scratch);
     for (int64_t b = 0; b < number; b++)
         if (task == SORT)
-            write_sorted(regularization, p, row, items, &scratch->blocks[b], slots);
+            write_sorted(regularization, p, row, sorted, &scratch->blocks[b], slots);
         else
-            write_ranks(task, regularization, p, row, items, &scratch->blocks[b], count);
+            write_ranks(task, regularization, p, row, scratch, &scratch->blocks[b], begin, count);
     if (p->order)
-        keep_order(p, row, items, count, scratch->blocks, number, begin, end);
+        keep_order(p, row, sorted->slot, count, scratch->blocks, number, begin, end);
 }
 
 static int project_rows(const void *job, int64_t first, int64_t last)
 {
     const Projection *p = job;
-    Scratch scratch;
-    if (make_scratch(&scratch, p->rows.n) != DONE)
-        return OUT_OF_MEMORY;
-    for (int64_t row = first; row < last; row++)
+    Scratch scratch = {.blocks = NULL};
+    int status = make_scratch(&scratch, &p->rows);
+    for (int64_t row = first; row < last && status == DONE; row++)
         switch (2 * p->task + p->regularization) { /* constants, so that each loop is compiled for its case */
         case 2 * RANK + L2: project_row(RANK, L2, p, row, &scratch); break;
         case 2 * RANK + KL: project_row(RANK, KL, p, row, &scratch); break;
@@ -243,8 +264,9 @@ static int project_rows(const void *job, int64_t first, int64_t last)
         case 2 * SORT + L2: project_row(SORT, L2, p, row, &scratch); break;
         default: project_row(SORT, KL, p, row, &scratch);
         }
-    free(scratch.items);
-    return DONE;
+    free_sorted(&scratch.sorted);
+    free(scratch.blocks);
+    return status;
 }
 
 EXPORT int unshuffle_project(const void *values, const uint8_t *mask, int64_t rows, int64_t n, int64_t row_stride,
@@ -270,7 +292,7 @@ typedef struct {
 } Derivative;
 
 typedef struct {
-    double *mass;    /* what each item of a block weighs */
+    double *mass;    /* what each item weighs in its block */
     uint32_t *slots; /* the present slots of a row, in order */
 } Weights;
 
@@ -279,62 +301,68 @@ static inline uint32_t slot_of(const uint32_t *order, int64_t position)
     return order[position] & ~BLOCK_START;
 }
 
-/* KL: exp(u_i - u_start) for the items of a block; L2: ones. Returns their sum. */
-static inline double weigh(const int32_t regularization, const Derivative *d, int64_t row, const uint32_t *order,
-                           int64_t start, int64_t stop, double *mass)
+/* Fills mass[i] with the item's weight in its block: exp(u_i - u_start) for KL, one for L2. */
+static inline void weigh_row(const int32_t regularization, const Derivative *d, int64_t row, const uint32_t *order,
+                             int64_t begin, int64_t end, double *mass)
 {
     if (regularization == L2) {
-        for (int64_t i = start; i < stop; i++)
-            mass[i - start] = 1.0;
-        return (double)(stop - start);
+        for (int64_t i = begin; i < end; i++)
+            mass[i] = 1.0;
+        return;
     }
     int64_t base = row * d->rows.row_stride, stride = d->rows.item_stride;
-    double first = d->sign * read_number(d->rows.values, base + slot_of(order, start) * stride, d->rows.wide);
-    double total = 0.0;
-    for (int64_t i = start; i < stop; i++) {
+    double *gap = mass + begin, before = INFINITY;
+    for (int64_t i = begin; i < end; i++) {
         double value = d->sign * read_number(d->rows.values, base + slot_of(order, i) * stride, d->rows.wide);
-        mass[i - start] = exp(-(d->task == SORT ? first - value : scaled(first - value, d->strength)));
-        total += mass[i - start];
+        int starts = i == begin || order[i] & BLOCK_START;
+        gap[i - begin] = starts ? 0.0 : d->task == SORT ? before - value : scaled(before - value, d->strength);
+        before = value;
     }
-    return total;
+    fade_all(gap, end - begin);
+    for (int64_t i = begin + 1; i < end; i++)
+        if (!(order[i] & BLOCK_START))
+            mass[i] *= mass[i - 1];
+}
+
+static inline double sum_of(const double *numbers, int64_t start, int64_t stop)
+{
+    double sum = 0.0;
+    for (int64_t i = start; i < stop; i++)
+        sum += numbers[i];
+    return sum;
 }
 
 /* Ranks and top-k: with s the shares of the block's weight W, W (diag(s) - s s') v / strength. */
 static inline void slope_of_ranks(const int32_t regularization, const Derivative *d, int64_t row,
-                                  const uint32_t *order, int64_t start, int64_t stop, double *mass)
+                                  const uint32_t *order, int64_t start, int64_t stop, const double *mass)
 {
     const int32_t wide = d->rows.wide;
     int64_t base = row * d->rows.n;
-    double total = weigh(regularization, d, row, order, start, stop, mass), sum = 0.0, scale = d->sign / d->strength;
+    double total = regularization == L2 ? (double)(stop - start) : sum_of(mass, start, stop), sum = 0.0;
+    double scale = d->sign / d->strength;
     if (regularization == KL)
         scale *= weight(d->task, d->extent[3 * row + 2], d->k, start, stop - start) / total;
     for (int64_t i = start; i < stop; i++)
-        sum += mass[i - start] * read_number(d->slope, base + slot_of(order, i), wide);
+        sum += (regularization == L2 ? 1.0 : mass[i]) * read_number(d->slope, base + slot_of(order, i), wide);
     double mean = sum / total;
     for (int64_t i = start; i < stop; i++) {
         int64_t place = base + slot_of(order, i);
-        write_number(d->out, place, wide, scale * mass[i - start] * (read_number(d->slope, place, wide) - mean));
+        double share = regularization == L2 ? 1.0 : mass[i];
+        write_number(d->out, place, wide, scale * share * (read_number(d->slope, place, wide) - mean));
     }
 }
 
 /* Sorting: an item takes its share of the slopes at all positions of its block. */
-static inline void slope_of_sorted(const int32_t regularization, const Derivative *d, int64_t row,
-                                   const uint32_t *order, int64_t start, int64_t stop, Weights *weights)
+static inline void slope_of_sorted(const Derivative *d, int64_t row, const uint32_t *order, int64_t start,
+                                   int64_t stop, const Weights *weights)
 {
     const int32_t wide = d->rows.wide;
     int64_t base = row * d->rows.n;
-    double total = weigh(regularization, d, row, order, start, stop, weights->mass), sum = 0.0;
+    double total = sum_of(weights->mass, start, stop), sum = 0.0;
     for (int64_t i = start; i < stop; i++)
         sum += read_number(d->slope, base + weights->slots[i], wide);
     for (int64_t i = start; i < stop; i++)
-        write_number(d->out, base + slot_of(order, i), wide, sum * weights->mass[i - start] / total);
-}
-
-static void list_slots(const Rows *rows, int64_t row, uint32_t *slots)
-{
-    for (int64_t slot = 0, count = 0; slot < rows->n; slot++)
-        if (!rows->mask || rows->mask[row * rows->n + slot])
-            slots[count++] = (uint32_t)slot;
+        write_number(d->out, base + slot_of(order, i), wide, sum * weights->mass[i] / total);
 }
 
 static inline void differentiate_row(const int32_t task, const int32_t regularization, const Derivative *d, int64_t row,
@@ -347,11 +375,13 @@ static inline void differentiate_row(const int32_t task, const int32_t regulariz
         return;
     if (task == SORT)
         list_slots(&d->rows, row, weights->slots);
+    if (task == SORT || regularization == KL)
+        weigh_row(regularization, d, row, order, begin, end, weights->mass);
     for (int64_t start = begin, stop; start < end; start = stop) {
         for (stop = start + 1; stop < end && !(order[stop] & BLOCK_START); stop++)
             ;
         if (task == SORT)
-            slope_of_sorted(regularization, d, row, order, start, stop, weights);
+            slope_of_sorted(d, row, order, start, stop, weights);
         else if (stop > start + 1) /* an item alone has a whole rank, and no slope */
             slope_of_ranks(regularization, d, row, order, start, stop, weights->mass);
     }
@@ -361,10 +391,10 @@ static int differentiate_rows(const void *job, int64_t first, int64_t last)
 {
     const Derivative *d = job;
     size_t n = (size_t)d->rows.n;
-    char *memory = malloc(n * (sizeof(double) + sizeof(uint32_t)) + 1);
+    char *memory = malloc((n + LANE_WIDTH) * sizeof(double) + n * sizeof(uint32_t));
     if (!memory)
         return OUT_OF_MEMORY;
-    Weights weights = {(double *)memory, (uint32_t *)(memory + n * sizeof(double))};
+    Weights weights = {(double *)memory, (uint32_t *)(memory + (n + LANE_WIDTH) * sizeof(double))};
     for (int64_t row = first; row < last; row++)
         if (d->task == SORT && d->regularization == L2)
             differentiate_row(SORT, L2, d, row, &weights);

@@ -7,47 +7,12 @@
  */
 #include <stdlib.h>
 
+#include "lanes.h"
 #include "parallel.h"
 #include "rows.h"
 #include "sort.h"
 
 enum { GAUSSIAN = 0, GUMBEL = 1 };
-
-/* Inner loops run in lanes where the machine has them; the loader picks the version. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
-#define LANES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define LANES
-#endif
-
-/* e^x for x in [-708, 0], to 1 ulp or two, without a branch: 2^k times a polynomial of the rest. */
-static inline double decay(double x)
-{
-    x = x < -708.0 ? -708.0 : x;
-    const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to a whole number */
-    double whole = x * 1.4426950408889634074 + shift, k = whole - shift;
-    double r = (x - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10; /* ln 2 in two parts */
-    double p = 1.0 / 6227020800.0; /* Taylor to degree 13: |r| <= ln 2 / 2 leaves 4e-18 */
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
-    p = p * r + 1.0;
-    p = p * r + 1.0;
-    uint64_t bits;
-    memcpy(&bits, &whole, sizeof bits);
-    bits = (bits + 1023) << 52; /* the low bits of `whole` hold k */
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
-}
 
 /* e^(z^2) erfc(z) for z >= 0, to 1e-16: t = 3.5 / (3.5 + z) times a Chebyshev series in 2 t - 1 (Clenshaw's sum, written
  * out; the 23 coefficients are those of the interpolant at 80 Chebyshev points in 60 digits, cut where they sum to 3e-17). */
@@ -83,60 +48,49 @@ static inline double scaled_erfc(double z)
 
 #define ONE_BY_ROOT_PI 0.56418958354775628695
 
-/* What one score at `top` has to do with `count` lower ones: the chance that each beats it is added to `chance`, and
- * their sum returned; what the noise of each pair costs is added to `price`, in units of the scale. */
-LANES static double meet_gaussian(double top, const double *lower, int64_t count, double scale, double *chance,
-                                  double *price)
+enum { PAIRS = 512 };
+
+/* Gaps are in units in which the lower of two scores wins with chance erfc(gap) / 2 or 1 / (1 + e^gap); both functions
+ * and their slopes are 0 beyond. */
+static const double FARTHEST[] = {26.6, 708.0};
+/* Beyond these no rank changes: a chance of 1e-20. */
+static const double FAR[] = {6.6, 46.0};
+
+/* Chances that the lower score wins; returns what the noise costs all pairs, in units of 2 sigma or sigma. */
+LANES static double chances(int32_t noise, const double *gap, double *chance, int64_t count)
 {
-    double beaten = 0.0, paid = 0.0;
-#pragma omp simd reduction(+ : beaten, paid)
-    for (int64_t j = 0; j < count; j++) {
-        double z = (top - lower[j]) * scale, e = decay(-z * z), tail = scaled_erfc(z), q = 0.5 * e * tail;
-        chance[j] += q;
-        beaten += q;
-        paid += e * (ONE_BY_ROOT_PI - z * tail);
+    double price = 0.0;
+    if (noise == GAUSSIAN) {
+#pragma omp simd reduction(+ : price)
+        for (int64_t i = 0; i < count; i++) {
+            double z = gap[i], e = decay(-z * z), tail = scaled_erfc(z);
+            chance[i] = 0.5 * e * tail;
+            price += e * (ONE_BY_ROOT_PI - z * tail);
+        }
+        return 0.5 * price;
     }
-    *price += paid;
-    return beaten;
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        double e = decay(-gap[i]);
+        chance[i] = e / (1.0 + e);
+    }
+    return 0.0;
 }
 
-LANES static double meet_gumbel(double top, const double *lower, int64_t count, double scale, double *chance)
+/* How fast those chances fall with the gap. */
+LANES static void slopes_of_chances(int32_t noise, const double *gap, double *slope, int64_t count)
 {
-    double beaten = 0.0;
-#pragma omp simd reduction(+ : beaten)
-    for (int64_t j = 0; j < count; j++) {
-        double e = decay((lower[j] - top) * scale), q = e / (1.0 + e);
-        chance[j] += q;
-        beaten += q;
+    if (noise == GAUSSIAN) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++)
+            slope[i] = ONE_BY_ROOT_PI * decay(-gap[i] * gap[i]);
+        return;
     }
-    return beaten;
-}
-
-/* The slope of those chances by the gap, times the difference of two numbers: taken from one, added to the other. */
-LANES static double slope_gaussian(double top, const double *lower, int64_t count, double scale, double slope,
-                                   const double *slopes, double *out)
-{
-    double taken = 0.0;
-#pragma omp simd reduction(+ : taken)
-    for (int64_t j = 0; j < count; j++) {
-        double z = (top - lower[j]) * scale, step = decay(-z * z) * ONE_BY_ROOT_PI * scale * (slope - slopes[j]);
-        out[j] -= step;
-        taken += step;
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        double e = decay(-gap[i]);
+        slope[i] = e / ((1.0 + e) * (1.0 + e));
     }
-    return taken;
-}
-
-LANES static double slope_gumbel(double top, const double *lower, int64_t count, double scale, double slope,
-                                 const double *slopes, double *out)
-{
-    double taken = 0.0;
-#pragma omp simd reduction(+ : taken)
-    for (int64_t j = 0; j < count; j++) {
-        double e = decay((lower[j] - top) * scale), step = e / ((1.0 + e) * (1.0 + e)) * scale * (slope - slopes[j]);
-        out[j] -= step;
-        taken += step;
-    }
-    return taken;
 }
 
 /* -------------------------------------------------------------------------------------------------------- rows */
@@ -151,78 +105,93 @@ typedef struct {
 } Perturbation;
 
 typedef struct {
-    Item *items, *spare;
-    double *number, *sum, *slope; /* by position, largest first */
+    Sorted sorted;
+    double *sum, *slope; /* by position, largest first */
+    double price;
+    /* Pairs that wait to be met together: runs of neighbours first .. first + length - 1 below the score at `top`. */
+    struct {
+        int64_t top, first, length;
+    } runs[PAIRS];
+    int64_t number_of_runs, pairs;
+    double gap[PAIRS + LANE_WIDTH], worth[PAIRS + LANE_WIDTH];
 } Scratch;
 
-static int make_scratch(Scratch *scratch, int64_t n)
+static int make_scratch(Scratch *scratch, const Rows *rows)
 {
-    size_t items = (size_t)n * sizeof(Item), numbers = (size_t)n * sizeof(double);
-    char *memory = malloc(2 * items + 3 * numbers + 1);
-    if (!memory)
+    if (make_sorted(&scratch->sorted, rows->n, rows->wide) != DONE)
         return OUT_OF_MEMORY;
-    scratch->items = (Item *)memory;
-    scratch->spare = (Item *)(memory + items);
-    scratch->number = (double *)(memory + 2 * items);
-    scratch->sum = scratch->number + n;
-    scratch->slope = scratch->sum + n;
-    return DONE;
+    scratch->sum = malloc(2 * (size_t)rows->n * sizeof(double) + 1);
+    scratch->slope = scratch->sum + rows->n;
+    return scratch->sum ? DONE : OUT_OF_MEMORY;
 }
 
-/* Per unit of gap: z = gap / (2 sigma) in erfc(z), or gap / sigma in the logistic function. */
+static void free_scratch(Scratch *scratch)
+{
+    free_sorted(&scratch->sorted);
+    free(scratch->sum);
+}
+
+/* What turns differences of scores into the units of `chances`. */
 static double scale_of(const Perturbation *p)
 {
     return (p->noise == GAUSSIAN ? 0.5 : 1.0) / p->sigma;
 }
 
-/* The first position whose score lies further than `reach` below that at i; `from` is a lower bound. */
-static int64_t reach_from(const double *number, int64_t i, int64_t from, int64_t end, double reach)
+/* Meets the pairs that wait, and adds what they are worth to both sides. */
+static void meet(const Perturbation *p, Scratch *scratch, int32_t sloping)
 {
-    while (from < end && number[i] - number[from] <= reach)
-        from++;
-    return from;
-}
-
-/* Sorts a row; returns how many are present, or -1 for NaN, and where the finite ones begin and end. */
-static int64_t sort_row(const Perturbation *p, int64_t row, Scratch *scratch, Item **sorted, int64_t *begin, int64_t *end)
-{
-    int64_t count = read_row(&p->rows, row, 1.0, scratch->items);
-    if (count < 0)
-        return count;
-    *sorted = sort_items(scratch->items, scratch->spare, count, p->rows.wide);
-    for (int64_t i = 0; i < count; i++) {
-        scratch->number[i] = number_of((*sorted)[i].key, p->rows.wide);
-        scratch->sum[i] = 0.0;
-    }
-    for (*begin = 0; *begin < count && scratch->number[*begin] == INFINITY;)
-        ++*begin;
-    for (*end = count; *end > *begin && scratch->number[*end - 1] == -INFINITY;)
-        --*end;
-    return count;
-}
-
-/* Leaves in scratch->sum what each expected rank differs from the hard one by; returns what the noise costs. */
-static double meet_all(const Perturbation *p, Scratch *scratch, int64_t begin, int64_t end)
-{
-    const double scale = scale_of(p);
-    /* Beyond this no rank changes (erfc(6.6) = 1e-20), but a small loss does. */
-    const double reach = (p->loss ? (p->noise == GAUSSIAN ? 26.6 : 708.0) : p->noise == GAUSSIAN ? 6.6 : 46.0) / scale;
-    double price = 0.0;
-    int64_t stop = begin;
-    for (int64_t i = begin; i < end; i++) {
-        stop = reach_from(scratch->number, i, stop > i ? stop : i + 1, end, reach);
-        const double *lower = scratch->number + i + 1;
-        double *chance = scratch->sum + i + 1;
-        int64_t count = stop - i - 1;
-        if (p->noise == GAUSSIAN) {
-            scratch->sum[i] -= meet_gaussian(scratch->number[i], lower, count, scale, chance, &price);
-            continue;
+    int64_t padded = (scratch->pairs + LANE_WIDTH - 1) / LANE_WIDTH * LANE_WIDTH;
+    for (int64_t i = scratch->pairs; i < padded; i++)
+        scratch->gap[i] = FARTHEST[p->noise];
+    if (sloping)
+        slopes_of_chances(p->noise, scratch->gap, scratch->worth, padded);
+    else
+        scratch->price += chances(p->noise, scratch->gap, scratch->worth, padded);
+    for (int64_t i = 0; p->loss && p->noise == GUMBEL && i < scratch->pairs; i++)
+        scratch->price += log1p(exp(-scratch->gap[i]));
+    const double *worth = scratch->worth;
+    for (int64_t r = 0; r < scratch->number_of_runs; r++) {
+        int64_t first = scratch->runs[r].first, length = scratch->runs[r].length;
+        double *sum = scratch->sum + first, taken = 0.0;
+        const double *slope = scratch->slope + first, top = sloping ? scratch->slope[scratch->runs[r].top] : 0.0;
+        for (int64_t j = 0; j < length; j++) {
+            double step = sloping ? worth[j] * (slope[j] - top) : worth[j];
+            sum[j] += step;
+            taken += step;
         }
-        scratch->sum[i] -= meet_gumbel(scratch->number[i], lower, count, scale, chance);
-        for (int64_t j = 0; p->loss && j < count; j++)
-            price += log1p(exp((lower[j] - scratch->number[i]) * scale));
+        scratch->sum[scratch->runs[r].top] -= taken;
+        worth += length;
     }
-    return price * p->sigma;
+    scratch->pairs = scratch->number_of_runs = 0;
+}
+
+/* Meets every finite score with those within reach below it. Leaves in scratch->sum what each expected rank differs
+ * from the hard one by; or, sloping, the product of the Jacobian with scratch->slope, but for the scale. */
+static void meet_all(const Perturbation *p, Scratch *scratch, int64_t begin, int64_t end, int32_t sloping)
+{
+    const double scale = scale_of(p), reach = p->loss || sloping ? FARTHEST[p->noise] : FAR[p->noise];
+    const double *number = scratch->sorted.number;
+    scratch->pairs = scratch->number_of_runs = 0;
+    scratch->price = 0.0;
+    memset(scratch->sum + begin, 0, (size_t)(end - begin) * sizeof(double));
+    for (int64_t i = begin, stop = begin; i < end; i++) {
+        stop = stop > i ? stop : i + 1;
+        while (stop < end && (number[i] - number[stop]) * scale <= reach)
+            stop++;
+        for (int64_t first = i + 1, last; first < stop; first = last) {
+            last = stop < first + PAIRS - scratch->pairs ? stop : first + PAIRS - scratch->pairs;
+            for (int64_t j = first; j < last; j++)
+                scratch->gap[scratch->pairs + j - first] = (number[i] - number[j]) * scale;
+            scratch->runs[scratch->number_of_runs].top = i;
+            scratch->runs[scratch->number_of_runs].first = first;
+            scratch->runs[scratch->number_of_runs++].length = last - first;
+            scratch->pairs += last - first;
+            if (scratch->pairs == PAIRS)
+                meet(p, scratch, sloping);
+        }
+    }
+    if (scratch->pairs > 0)
+        meet(p, scratch, sloping);
 }
 
 /* Infinite scores tie with each other, and what noise costs such a pair is h(0). */
@@ -233,11 +202,12 @@ static double price_of_ties(const Perturbation *p, int64_t number)
 }
 
 /* Gap by gap, from the top: how far apart two neighbours lie, times the rank that the true ranks miss above them. */
-static double hard_loss(const Perturbation *p, int64_t row, const Item *sorted, const double *number, int64_t count)
+static double hard_loss(const Perturbation *p, int64_t row, const Sorted *sorted, int64_t count)
 {
+    const double *number = sorted->number;
     double missing = 0.0, loss = 0.0;
     for (int64_t i = 0; i < count; i++) {
-        double true_rank = read_number(p->other, row * p->rows.n + sorted[i].slot, p->rows.wide);
+        double true_rank = read_number(p->other, row * p->rows.n + sorted->slot[i], p->rows.wide);
         missing += (double)(count - i) - true_rank;
         double below = i + 1 < count ? number[i + 1] : isinf(number[i]) ? number[i] : 0.0;
         if (missing != 0.0 && number[i] != below)
@@ -250,8 +220,8 @@ static void perturb_row(const Perturbation *p, int64_t row, Scratch *scratch)
 {
     const int32_t wide = p->rows.wide;
     int64_t n = p->rows.n, begin, end, base = row * n;
-    Item *sorted;
-    int64_t count = sort_row(p, row, scratch, &sorted, &begin, &end);
+    const Sorted *sorted = &scratch->sorted;
+    int64_t count = sort_row(&p->rows, row, 1.0, &scratch->sorted);
     if (count < 0) {
         if (p->loss) {
             fill_row(p->out, row, n, wide, 0.0);
@@ -262,9 +232,10 @@ static void perturb_row(const Perturbation *p, int64_t row, Scratch *scratch)
     }
     if (count < n)
         fill_row(p->out, row, n, wide, 0.0);
-    double price = meet_all(p, scratch, begin, end);
+    find_finite(sorted, count, &begin, &end);
+    meet_all(p, scratch, begin, end, 0);
     for (int64_t i = 0; i < count; i++) {
-        int64_t place = base + sorted[i].slot;
+        int64_t place = base + sorted->slot[i];
         double rank = i < begin ? (double)count - 0.5 * (double)(begin - 1)
                       : i < end ? (double)(count - i) + scratch->sum[i]
                                 : 0.5 * (double)(count - end + 1);
@@ -273,45 +244,38 @@ static void perturb_row(const Perturbation *p, int64_t row, Scratch *scratch)
         write_number(p->out, place, wide, rank);
     }
     if (p->loss) {
-        price += price_of_ties(p, begin) + price_of_ties(p, count - end);
-        write_number(p->loss, row, wide, hard_loss(p, row, sorted, scratch->number, count) + price);
+        double price = scratch->price / scale_of(p) + price_of_ties(p, begin) + price_of_ties(p, count - end);
+        write_number(p->loss, row, wide, hard_loss(p, row, sorted, count) + price);
     }
 }
 
 static void differentiate_row(const Perturbation *p, int64_t row, Scratch *scratch)
 {
     const int32_t wide = p->rows.wide;
-    const double scale = scale_of(p), reach = (p->noise == GAUSSIAN ? 26.6 : 708.0) / scale;
+    const double scale = scale_of(p);
     int64_t n = p->rows.n, begin, end, base = row * n;
-    Item *sorted;
+    const Sorted *sorted = &scratch->sorted;
     fill_row(p->out, row, n, wide, 0.0);
-    if (sort_row(p, row, scratch, &sorted, &begin, &end) < 0)
+    int64_t count = sort_row(&p->rows, row, 1.0, &scratch->sorted);
+    if (count < 0)
         return;
+    find_finite(sorted, count, &begin, &end);
     for (int64_t i = begin; i < end; i++)
-        scratch->slope[i] = read_number(p->other, base + sorted[i].slot, wide);
-    int64_t stop = begin;
-    for (int64_t i = begin; i < end; i++) {
-        stop = reach_from(scratch->number, i, stop > i ? stop : i + 1, end, reach);
-        const double *lower = scratch->number + i + 1, *slopes = scratch->slope + i + 1;
-        double *out = scratch->sum + i + 1;
-        double (*slope)(double, const double *, int64_t, double, double, const double *, double *) =
-            p->noise == GAUSSIAN ? slope_gaussian : slope_gumbel;
-        scratch->sum[i] += slope(scratch->number[i], lower, stop - i - 1, scale, scratch->slope[i], slopes, out);
-    }
+        scratch->slope[i] = read_number(p->other, base + sorted->slot[i], wide);
+    meet_all(p, scratch, begin, end, 1);
     for (int64_t i = begin; i < end; i++)
-        write_number(p->out, base + sorted[i].slot, wide, scratch->sum[i]);
+        write_number(p->out, base + sorted->slot[i], wide, scale * scratch->sum[i]);
 }
 
 static int work_on(const Perturbation *p, int64_t first, int64_t last,
                    void (*work)(const Perturbation *, int64_t, Scratch *))
 {
-    Scratch scratch;
-    if (make_scratch(&scratch, p->rows.n) != DONE)
-        return OUT_OF_MEMORY;
-    for (int64_t row = first; row < last; row++)
+    Scratch scratch = {.sum = NULL};
+    int status = make_scratch(&scratch, &p->rows);
+    for (int64_t row = first; row < last && status == DONE; row++)
         work(p, row, &scratch);
-    free(scratch.items);
-    return DONE;
+    free_scratch(&scratch);
+    return status;
 }
 
 static int perturb_rows(const void *job, int64_t first, int64_t last)
