@@ -165,7 +165,9 @@ def _ranks(ordered: _Sorted, what: Projection) -> Tensor:
         blocks = decreasing_blocks(theta - weights, ordered.parts, None)
         blocks = _alone_where_flat(blocks, weights) if what.task == TOPK else blocks
         # Values and weights stay apart, so that a block of one has a whole rank, exactly.
-        return theta - block_mean(theta, blocks) + block_mean(weights, blocks)
+        answer = theta - block_mean(theta, blocks) + block_mean(weights, blocks)
+        # Rounding may leave the bounds; mending that is no part of the derivative.
+        return answer + (answer.clamp(0, 1) - answer).detach() if what.task == TOPK else answer
     blocks = decreasing_blocks(theta, ordered.parts, weights.log())
     blocks = _alone_where_flat(blocks, weights) if what.task == TOPK else blocks
     if what.strength > 0:  # values lie closer to each other than to the end of a long descent

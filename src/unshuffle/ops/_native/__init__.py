@@ -153,7 +153,9 @@ class Layout:
 
     def empty(self) -> Tensor:
         """Room for an answer, in dense rows."""
-        return torch.empty(self.values.shape if self.shape is None else self.shape, dtype=self.values.dtype)
+        if self.shape is None:
+            return torch.empty_like(self.values)
+        return torch.empty(self.shape, dtype=self.values.dtype)
 
     def restore(self, answer: Tensor, dim: int) -> Tensor:
         """An answer in the axes of the caller."""

@@ -8,7 +8,7 @@
 enum { LANE_WIDTH = 8 }; /* the most doubles that one instruction takes */
 
 /* Inner loops run in lanes where the machine has them; the loader picks the version. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
+#if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && defined(__gnu_linux__)
 #define LANES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define LANES

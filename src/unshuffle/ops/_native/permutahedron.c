@@ -165,7 +165,10 @@ static inline void write_ranks(const int32_t task, const int32_t regularization,
         if (regularization == L2) {
             below += scaled(value - sorted->number[i], p->strength);
             value = sorted->number[i];
-            write_number(p->out, base + sorted->slot[i], wide, mean + (block->shape - below));
+            double answer = mean + (block->shape - below);
+            if (task == TOPK) /* rounding may leave the bounds */
+                answer = answer < 0.0 ? 0.0 : answer > 1.0 ? 1.0 : answer;
+            write_number(p->out, base + sorted->slot[i], wide, answer);
         } else {
             write_number(p->out, base + sorted->slot[i], wide, share);
             share *= scratch->fade[i - begin];
