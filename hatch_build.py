@@ -28,6 +28,7 @@ FLAGS = [
     "-fvisibility=hidden",
     "-fopenmp-simd",
     "-fno-math-errno",
+    "-fno-trapping-math",
     "-ffp-contract=fast",
 ]
 

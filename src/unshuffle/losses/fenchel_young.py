@@ -101,7 +101,7 @@ class _NativeLoss(torch.autograd.Function):
         loss = torch.zeros(scores.shape[:-1], dtype=scores.dtype)
         arguments = (*rows.arguments(hidden), noise == "gumbel", sigma)
         places = (true.data_ptr(), wrong.data_ptr(), loss.data_ptr())
-        _native.call("unshuffle_perturb", *arguments, *places, work=scores.numel() * (1 + scores.shape[-1] // 8))
+        _native.call("unshuffle_perturb", *arguments, *places, work=scores.numel() * scores.shape[-1] // 10)
         ctx.save_for_backward(scores, ranks, mask, wrong)
         ctx.sigma, ctx.noise = sigma, noise
         return loss

@@ -91,7 +91,7 @@ class _Native(torch.autograd.Function):
         return rows.restore(out, dim)
 
     @staticmethod
-    def backward(ctx, slope: Tensor):
+    def backward(ctx, slope: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         values, mask, kept = ctx.saved_tensors
         what, dim = ctx.what, ctx.dim
         if torch.is_grad_enabled() or not _native.takes(slope):
@@ -117,7 +117,7 @@ class _Sorted(NamedTuple):
     order: Tensor
     parts: Tensor
     """0: plus infinity, 1: finite, 2: minus infinity, 3: masked."""
-    count: Tensor
+    present: Tensor
     """(rows, 1) how many are present."""
 
 
@@ -217,8 +217,8 @@ def _weights(ordered: _Sorted, what: Projection) -> Tensor:
     like = ordered.numbers
     place = torch.arange(like.shape[-1], dtype=like.dtype, device=like.device)
     if what.task == TOPK:
-        return (place < ordered.count.clamp_max(what.k)).to(like.dtype)
-    return (ordered.count - place).clamp_min(0)
+        return (place < ordered.present.clamp_max(what.k)).to(like.dtype)
+    return (ordered.present - place).clamp_min(0)
 
 
 def _alone_where_flat(blocks: Tensor, weights: Tensor) -> Tensor:

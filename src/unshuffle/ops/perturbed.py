@@ -123,8 +123,8 @@ def perturbed(
 
     Returns:
         A function from scores ``(..., *item)`` to mean answers ``(..., *answer)``, in the dtype of the scores (half
-        precision is left for float32 in between). A set that holds NaN is answered NaN whole; infinite scores are the solver's
-        to understand, and get gradient 0. The first derivative is unbiased, also in forward mode; a second one is
+        precision is left for float32 in between). A set that holds NaN is answered NaN whole; infinite scores are the
+        solver's to understand, and get gradient 0. The first derivative is unbiased, also in forward mode; a second one is
         refused with an error, because that of the estimate is not an estimate of the second (the graph of
         ``torch.compile`` leaves the refusal out).
 
@@ -185,7 +185,7 @@ class _NativeRank(torch.autograd.Function):
         hidden = None if mask is None else rows.dense(mask, -1)
         out = rows.empty()
         arguments = (*rows.arguments(hidden), noise == "gumbel", sigma)
-        pairs = scores.numel() * (1 + scores.shape[-1] // 8)
+        pairs = scores.numel() * scores.shape[-1] // 10
         _native.call("unshuffle_perturb", *arguments, None, out.data_ptr(), None, work=pairs)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(scores, mask)
@@ -202,7 +202,7 @@ class _NativeRank(torch.autograd.Function):
         hidden = None if mask is None else rows.dense(mask, -1)
         slope, out = rows.dense(slope, -1), rows.empty()
         arguments = (*rows.arguments(hidden), ctx.noise == "gumbel", ctx.sigma)
-        pairs = scores.numel() * (1 + scores.shape[-1] // 8)
+        pairs = scores.numel() * scores.shape[-1] // 10
         _native.call("unshuffle_perturb_slope", *arguments, slope.data_ptr(), out.data_ptr(), work=pairs)
         return rows.restore(out, -1), None, None, None
 

@@ -97,7 +97,7 @@ def takes(values: Tensor) -> bool:
         and values.dtype in (torch.float32, torch.float64)
         and values.numel() <= _MOST_ITEMS
         and not torch._C._are_functorch_transforms_active()
-        and not torch._C._functorch.is_legacy_batchedtensor(values)  # of batched gradients
+        and not torch._C._functorch.is_legacy_batchedtensor(values)  # pyright: ignore[reportAttributeAccessIssue]
         and forward_ad._current_level < 0
         and _load() is not None
     )

@@ -18,11 +18,13 @@ enum { L2 = 0, KL = 1 };               /* regularizations */
 #define BLOCK_START 0x80000000u /* marks the first item of a block in the order that is kept for the derivative */
 
 typedef struct {
-    int64_t start, length;
+    uint32_t start, length;
     double shape; /* L2: mean of u_start - u_i; KL: sum of exp(u_i - u_start) */
     double reach; /* u_start less the first u of the next block; for KL ranks and top-k, exp of minus that */
     double level; /* KL sorting: log of the shape less the log of the same sum over positions */
 } Block;
+
+_Static_assert(sizeof(Block) <= 2 * sizeof(Wide), "blocks lie where the row was sorted");
 
 typedef struct {
     Rows rows;
@@ -36,8 +38,8 @@ typedef struct {
 
 typedef struct {
     Sorted sorted;
-    Block *blocks;
-    double *fade;    /* exp of minus the gap to the next number: for KL ranks and top-k */
+    Block *blocks;   /* where the row was sorted */
+    double *gap;     /* to the next number; for ranks and top-k in units of the strength, with KL exp of minus that */
     uint32_t *slots; /* the present slots of a row, in order: for sorting */
 } Scratch;
 
@@ -46,10 +48,10 @@ static int make_scratch(Scratch *scratch, const Rows *rows)
     if (make_sorted(&scratch->sorted, rows->n, rows->wide) != DONE)
         return OUT_OF_MEMORY;
     size_t n = (size_t)rows->n;
-    scratch->blocks = malloc(n * (sizeof(Block) + sizeof(uint32_t)) + (n + LANE_WIDTH) * sizeof(double));
-    scratch->fade = (double *)(scratch->blocks + n);
-    scratch->slots = (uint32_t *)(scratch->fade + n + LANE_WIDTH);
-    return scratch->blocks ? DONE : OUT_OF_MEMORY;
+    scratch->blocks = scratch->sorted.items;
+    scratch->gap = malloc((n + LANE_WIDTH) * sizeof(double) + (rows->mask ? n * sizeof(uint32_t) : 0));
+    scratch->slots = (uint32_t *)(scratch->gap + n + LANE_WIDTH);
+    return scratch->gap ? DONE : OUT_OF_MEMORY;
 }
 
 static void list_slots(const Rows *rows, int64_t row, uint32_t *slots)
@@ -125,22 +127,15 @@ static inline int64_t pool(const int32_t task, const int32_t regularization, con
                            int64_t begin, int64_t end, int64_t n, Scratch *scratch)
 {
     Block *blocks = scratch->blocks;
-    double *fade = scratch->fade;
-    if (task != SORT && regularization == KL) {
-        for (int64_t i = begin; i + 1 < end; i++)
-            fade[i - begin] = scaled(number[i] - number[i + 1], p->strength);
-        fade_all(fade, end - begin - 1);
-        fade[end - begin - 1] = 0.0;
-    }
+    double *gap = scratch->gap;
+    for (int64_t i = begin; i + 1 < end; i++)
+        gap[i - begin] = task == SORT ? number[i] - number[i + 1] : scaled(number[i] - number[i + 1], p->strength);
+    if (task != SORT && regularization == KL)
+        fade_all(gap, end - begin - 1);
+    gap[end - begin - 1] = 0.0; /* nobody asks */
     int64_t top = -1;
-    double value = number[begin];
     for (int64_t i = begin; i < end; i++) {
-        double next = i + 1 < end ? number[i + 1] : -INFINITY;
-        double reach = value - next;
-        if (task != SORT)
-            reach = regularization == KL ? fade[i - begin] : scaled(reach, p->strength);
-        blocks[++top] = (Block){i, 1, regularization == L2 ? 0.0 : 1.0, reach, 0.0};
-        value = next;
+        blocks[++top] = (Block){(uint32_t)i, 1, regularization == L2 ? 0.0 : 1.0, gap[i - begin], 0.0};
         while (top > 0) {
             Block *a = &blocks[top - 1], *b = &blocks[top];
             if (!violates(task, regularization, p, n, a, b))
@@ -160,18 +155,17 @@ static inline void write_ranks(const int32_t task, const int32_t regularization,
     int64_t base = row * p->rows.n;
     double total = weight(task, n, p->k, block->start, block->length), mean = total / (double)block->length;
     const Sorted *sorted = &scratch->sorted;
-    double value = sorted->number[block->start], below = 0.0, share = total / block->shape;
-    for (int64_t i = block->start; i < block->start + block->length; i++) {
+    double below = 0.0, share = total / block->shape;
+    for (int64_t i = block->start; i < (int64_t)block->start + block->length; i++) {
         if (regularization == L2) {
-            below += scaled(value - sorted->number[i], p->strength);
-            value = sorted->number[i];
             double answer = mean + (block->shape - below);
             if (task == TOPK) /* rounding may leave the bounds */
                 answer = answer < 0.0 ? 0.0 : answer > 1.0 ? 1.0 : answer;
             write_number(p->out, base + sorted->slot[i], wide, answer);
+            below += scratch->gap[i - begin];
         } else {
             write_number(p->out, base + sorted->slot[i], wide, share);
-            share *= scratch->fade[i - begin];
+            share *= scratch->gap[i - begin];
         }
     }
 }
@@ -256,7 +250,7 @@ static inline void project_row(const int32_t task, const int32_t regularization,
 static int project_rows(const void *job, int64_t first, int64_t last)
 {
     const Projection *p = job;
-    Scratch scratch = {.blocks = NULL};
+    Scratch scratch = {.gap = NULL};
     int status = make_scratch(&scratch, &p->rows);
     for (int64_t row = first; row < last && status == DONE; row++)
         switch (2 * p->task + p->regularization) { /* constants, so that each loop is compiled for its case */
@@ -268,7 +262,7 @@ static int project_rows(const void *job, int64_t first, int64_t last)
         default: project_row(SORT, KL, p, row, &scratch);
         }
     free_sorted(&scratch.sorted);
-    free(scratch.blocks);
+    free(scratch.gap);
     return status;
 }
 
@@ -314,17 +308,16 @@ static inline void weigh_row(const int32_t regularization, const Derivative *d, 
         return;
     }
     int64_t base = row * d->rows.row_stride, stride = d->rows.item_stride;
-    double *gap = mass + begin, before = INFINITY;
+    double *gap = mass + begin, before = 0.0;
     for (int64_t i = begin; i < end; i++) {
         double value = d->sign * read_number(d->rows.values, base + slot_of(order, i) * stride, d->rows.wide);
-        int starts = i == begin || order[i] & BLOCK_START;
-        gap[i - begin] = starts ? 0.0 : d->task == SORT ? before - value : scaled(before - value, d->strength);
+        gap[i - begin] = d->task == SORT ? before - value : scaled(before - value, d->strength);
         before = value;
     }
     fade_all(gap, end - begin);
-    for (int64_t i = begin + 1; i < end; i++)
-        if (!(order[i] & BLOCK_START))
-            mass[i] *= mass[i - 1];
+    double share = 1.0;
+    for (int64_t i = begin; i < end; i++) /* no branch: where blocks begin is hard to guess */
+        mass[i] = share = order[i] & BLOCK_START ? 1.0 : share * mass[i];
 }
 
 static inline double sum_of(const double *numbers, int64_t start, int64_t stop)

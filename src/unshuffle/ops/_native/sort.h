@@ -51,19 +51,20 @@ typedef struct {
 typedef struct {
     double *number;
     uint32_t *slot;
-    void *items, *spare;
+    void *items, *spare; /* 32 bytes an item from `items` on, free again once the row is sorted */
 } Sorted;
 
 static inline int make_sorted(Sorted *sorted, int64_t n, int32_t wide)
 {
     size_t items = (size_t)n * (wide ? sizeof(Wide) : sizeof(Narrow)), numbers = (size_t)n * sizeof(double);
-    char *memory = malloc(2 * items + numbers + (size_t)n * sizeof(uint32_t) + 1);
+    size_t room = (size_t)n * 2 * sizeof(Wide);
+    char *memory = malloc(room + numbers + (size_t)n * sizeof(uint32_t) + 1);
     sorted->items = memory;
     if (!memory)
         return OUT_OF_MEMORY;
     sorted->spare = memory + items;
-    sorted->number = (double *)(memory + 2 * items);
-    sorted->slot = (uint32_t *)(memory + 2 * items + numbers);
+    sorted->number = (double *)(memory + room);
+    sorted->slot = (uint32_t *)(memory + room + numbers);
     return DONE;
 }
 
