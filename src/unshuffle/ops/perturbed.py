@@ -124,8 +124,8 @@ def perturbed(
     Returns:
         A function from scores ``(..., *item)`` to mean answers ``(..., *answer)``, in the dtype of the scores (half
         precision is left for float32 in between). A set that holds NaN is answered NaN whole; infinite scores are the
-        solver's to understand, and get gradient 0. The first derivative is unbiased, also in forward mode; a second one is
-        refused with an error, because that of the estimate is not an estimate of the second (the graph of
+        solver's to understand, and get gradient 0. The first derivative is unbiased, also in forward mode; a second
+        one is refused with an error, because that of the estimate is not an estimate of the second (the graph of
         ``torch.compile`` leaves the refusal out).
 
     Raises:
