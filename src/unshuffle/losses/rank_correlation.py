@@ -8,7 +8,7 @@ exact where it is small.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Real
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from unshuffle import _check
@@ -22,7 +22,7 @@ _TIED = 1e-12
 
 def soft_spearman(
     scores: Float[Tensor, "*batch n"],
-    target: Real[Tensor, "*batch n"],
+    target: Shaped[Tensor, "*batch n"],
     *,
     regularization: Regularization = "l2",
     regularization_strength: float = 1.0,
@@ -68,7 +68,7 @@ def soft_spearman(
 
 def soft_kendall(
     scores: Float[Tensor, "*batch n"],
-    target: Real[Tensor, "*batch n"],
+    target: Shaped[Tensor, "*batch n"],
     *,
     regularization: Regularization = "l2",
     regularization_strength: float = 1.0,
