@@ -19,7 +19,7 @@ enum { L2 = 0, KL = 1 };               /* regularizations */
 
 typedef struct {
     uint32_t start, length;
-    double shape; /* L2: mean of u_start - u_i; KL: sum of exp(u_i - u_start) */
+    double shape; /* L2: sum of u_start - u_i; KL: sum of exp(u_i - u_start) */
     double reach; /* u_start less the first u of the next block; for KL ranks and top-k, exp of minus that */
     double level; /* KL sorting: log of the shape less the log of the same sum over positions */
 } Block;
@@ -86,23 +86,24 @@ LANES static void fade_all(double *gap, int64_t count)
         gap[i] = decay(-gap[i]);
 }
 
-/* Whether two neighbouring blocks must share one fit. */
+/* Whether two neighbouring blocks must share one fit. (No quotient: the answers wait for each other.) */
 static inline int violates(const int32_t task, const int32_t regularization, const Projection *p, int64_t n,
                            const Block *a, const Block *b)
 {
-    double half = 0.5 * (double)(a->length + b->length);
-    if (task == SORT && regularization == L2)
-        return half <= p->strength * (a->reach - a->shape + b->shape);
+    double la = (double)a->length, lb = (double)b->length, half = 0.5 * (la + lb);
+    if (task == SORT && regularization == KL)
+        return la / p->strength - a->reach <= a->level - b->level;
+    double apart = a->reach * la * lb - a->shape * lb + b->shape * la; /* L2: the difference of means, times la lb */
     if (task == SORT)
-        return (double)a->length / p->strength - a->reach <= a->level - b->level;
+        return half * la * lb <= p->strength * apart;
     if (task == RANK && regularization == L2)
-        return a->reach - a->shape + b->shape <= half;
+        return apart <= half * la * lb;
     double wa = weight(task, n, p->k, a->start, a->length), wb = weight(task, n, p->k, b->start, b->length);
     if (task == RANK)
         return a->shape * wb <= a->reach * b->shape * wa;
     if (regularization == L2) {
-        double step = wa / (double)a->length - wb / (double)b->length;
-        return step > 0 && a->reach - a->shape + b->shape <= step;
+        double step = wa * lb - wb * la;
+        return step > 0 && apart <= step;
     }
     return wb == 0 || a->shape * wb < a->reach * b->shape * wa;
 }
@@ -113,7 +114,7 @@ static inline void join(const int32_t task, const int32_t regularization, const 
 {
     double la = (double)a->length, lb = (double)b->length;
     if (regularization == L2)
-        a->shape = (la * a->shape + lb * (a->reach + b->shape)) / (la + lb);
+        a->shape += lb * a->reach + b->shape;
     else
         a->shape += (task == SORT ? exp(-a->reach) : a->reach) * b->shape;
     a->length += b->length;
@@ -155,10 +156,10 @@ static inline void write_ranks(const int32_t task, const int32_t regularization,
     int64_t base = row * p->rows.n;
     double total = weight(task, n, p->k, block->start, block->length), mean = total / (double)block->length;
     const Sorted *sorted = &scratch->sorted;
-    double below = 0.0, share = total / block->shape;
+    double below = 0.0, share = total / block->shape, depth = block->shape / (double)block->length;
     for (int64_t i = block->start; i < (int64_t)block->start + block->length; i++) {
         if (regularization == L2) {
-            double answer = mean + (block->shape - below);
+            double answer = mean + (depth - below);
             if (task == TOPK) /* rounding may leave the bounds */
                 answer = answer < 0.0 ? 0.0 : answer > 1.0 ? 1.0 : answer;
             write_number(p->out, base + sorted->slot[i], wide, answer);
@@ -179,7 +180,7 @@ static inline void write_sorted(const int32_t regularization, const Projection *
     for (int64_t i = 0; i < block->length; i++) {
         double answer = first;
         if (block->length > 1 && regularization == L2)
-            answer += (middle - (double)i) / p->strength - block->shape;
+            answer += (middle - (double)i) / p->strength - block->shape / (double)block->length;
         else if (block->length > 1)
             answer += block->level - (double)i / p->strength;
         int64_t position = block->start + i;
