@@ -83,8 +83,9 @@ def _exact_loss(scores: Tensor, ranks: Tensor, sigma: float, noise: NamedNoise, 
     """The loss of sets on the last axis, (..., n) to (...), in the wider dtype of the two."""
     dtype = torch.promote_types(scores.dtype, ranks.dtype)
     wider = dtype if dtype in (torch.float32, torch.float64) else torch.float64
-    if not ranks.requires_grad and _native.takes(ranks.to(wider)) and _native.takes(scores.to(wider)):
-        loss = _NativeLoss.apply(scores.to(wider), ranks.to(wider), sigma, noise, mask)
+    wide, true = scores.to(wider), ranks.to(wider)
+    if not true.requires_grad and _native.takes(wide) and _native.takes(true):
+        loss = _NativeLoss.apply(wide, true, sigma, noise, mask)
         assert isinstance(loss, Tensor)  # `apply` has no return type
         return loss.to(dtype)
     return _exact_loss_in_pytorch(scores, ranks, sigma, noise, mask)

@@ -236,15 +236,10 @@ def in_parts(function: Callable[[slice], Tensor], n: int, *, room: int) -> list[
     the derivatives but found again.
     """
     step = max(1, _ROOM // max(1, room))
-    if step >= n or transformed():
+    if step >= n or _native.transformed():
         return [function(slice(0, n))]
     parts = [slice(start, min(start + step, n)) for start in range(0, n, step)]
     return [checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) for part in parts]  # pyright: ignore[reportReturnType]
-
-
-def transformed() -> bool:
-    """Whether this is being compiled, or is inside a transform of ``torch.func``: nothing may depend on the numbers."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 # ----------------------------------------------------------------------------------------------------------- sampled

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle.ops import _native
 from unshuffle.ops.noise import NamedNoise, Noise, named, resolve
-from unshuffle.ops.perturbed import in_parts, once_differentiable, transformed
+from unshuffle.ops.perturbed import in_parts, once_differentiable
 
 
 def perturbed_sort(
@@ -138,7 +139,7 @@ def _shift(gaps: Tensor, law: _Law) -> Tensor:
     widest = law.highest - law.lowest
     gaps = gaps.nan_to_num(nan=0.0, posinf=widest).clamp_max(widest)
     place = torch.nn.functional.pad(gaps, (1, 0)).cumsum(-1)
-    span = widest * (n - 1) if transformed() else float(place.detach().max())
+    span = widest * (n - 1) if _native.transformed() else float(place.detach().max())
     step = law.step(n)
     grid = torch.arange(math.ceil((span + widest) / step) + 1, dtype=place.dtype, device=place.device)
     # The first point at or above each place: where the indicator of the formula begins.

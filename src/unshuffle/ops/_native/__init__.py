@@ -87,16 +87,20 @@ def disabled() -> Iterator[None]:
         _enabled = before
 
 
+def transformed() -> bool:
+    """Whether this is being compiled, or is inside a transform of ``torch.func``: nothing may depend on the numbers."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
 def takes(values: Tensor) -> bool:
     """Whether ``values`` may go through this door: plain CPU data, eager, outside transforms."""
     return (
         _enabled
+        and not transformed()
         and values.is_cpu
-        and not torch.compiler.is_compiling()
         and type(values) in (Tensor, torch.nn.Parameter)
         and values.dtype in (torch.float32, torch.float64)
         and values.numel() <= _MOST_ITEMS
-        and not torch._C._are_functorch_transforms_active()
         and not torch._C._functorch.is_legacy_batchedtensor(values)  # pyright: ignore[reportAttributeAccessIssue]
         and forward_ad._current_level < 0
         and _load() is not None
