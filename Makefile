@@ -15,7 +15,7 @@ test: .venv/installed-dev
 
 # Random calls of the C library under the address and undefined-behaviour sanitizers; ARGS="--seconds 600" for longer.
 fuzz: .venv/installed-dev
-	$(BIN)/python tests/fuzz_native.py $(ARGS)
+	$(BIN)/python tests/fuzz_native $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

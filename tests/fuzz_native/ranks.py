@@ -1,82 +1,19 @@
-"""Calls the C library at random under the address and undefined-behaviour sanitizers, and checks what must always hold.
-
-Not collected by pytest: ``make fuzz``, or
-
-    python tests/fuzz_native.py [--seconds 20] [--seed 0]
-
-The parent compiles the library with sanitizers and starts itself again with libasan preloaded. The child knows numpy
-and ctypes only (PyTorch under a sanitizer is slow and noisy) and hands in what the loader may: any strides that are not
-negative, any mask, any numbers, in memory of exactly the size needed, so that one byte too far is a report.
-"""
+"""Projections onto permutahedra and expected ranks."""
 
 from __future__ import annotations
 
-import argparse
-import ast
 import ctypes
-import importlib.util
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from memory import SPECIAL, UNWRITTEN, Memory, written
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "src/unshuffle/ops/_native"
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
-RANK, TOPK, SORT = 0, 1, 2
-UNWRITTEN = 12345.678
 CALLED = {"unshuffle_project", "unshuffle_differentiate", "unshuffle_perturb", "unshuffle_perturb_slope"}
-
-SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1e-40, 3e38, -3e38, 1e308, -1e308]
+RANK, TOPK, SORT = 0, 1, 2
 STRENGTHS = [0.0, 5e-324, 1e-300, 1e-6, 0.1, 1.0, 10.0, 1e6, 1e300, np.inf]
 SIGMAS = [1e-300, 1e-6, 0.1, 1.0, 10.0, 1e6, 1e300]
 SIZES = [1, 2, 3, 5, 8, 39, 40, 41, 42, 100, 300, 512, 513, 1100]  # 40, 512: where sorting, and pairs, change their way
-
-
-# ------------------------------------------------------------------------------------------------------ what is called
-
-
-def load(path: str) -> ctypes.CDLL:
-    """The library with the loader's own signatures, read from its source: importing it would import PyTorch."""
-    wanted = {"_pointer", "_ROWS", "_SIGNATURES"}
-    names: dict[str, Any] = {"ctypes": ctypes}
-    for statement in ast.parse((FOLDER / "__init__.py").read_text()).body:
-        if isinstance(statement, ast.Assign):
-            assigned = {node.id for node in ast.walk(statement.targets[0]) if isinstance(node, ast.Name)}
-            if assigned & wanted:
-                exec(compile(ast.Module([statement], []), "loader", "exec"), names)
-    library = ctypes.CDLL(path)
-    for name, arguments in names["_SIGNATURES"].items():
-        getattr(library, name).argtypes = arguments
-    assert set(names["_SIGNATURES"]) == CALLED, "this file does not call what the loader does"
-    return library
-
-
-class Memory:
-    """Blocks of exactly the size needed: those of numpy may be shared or rounded up."""
-
-    def __init__(self) -> None:
-        self._c = ctypes.CDLL(None)
-        self._c.malloc.restype, self._c.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-        self._c.free.argtypes = [ctypes.c_void_p]
-        self._blocks: list[int] = []
-
-    def copy(self, array: np.ndarray) -> np.ndarray:
-        block = self._c.malloc(array.nbytes)
-        self._blocks.append(block)
-        flat = np.frombuffer(memoryview((ctypes.c_char * array.nbytes).from_address(block)), array.dtype)
-        flat[:] = array.reshape(-1)
-        return flat.reshape(array.shape)
-
-    def clear(self) -> None:
-        while self._blocks:
-            self._c.free(self._blocks.pop())
 
 
 class Sets(NamedTuple):
@@ -111,9 +48,6 @@ def draw_sets(rng: np.random.Generator, memory: Memory) -> Sets:
     values = np.lib.stride_tricks.as_strided(storage, (rows, n), [s * itemsize for s in strides], writeable=False)
     mask = memory.copy(rng.random((rows, n)) < rng.choice([0.0, 0.1, 0.5, 0.9])) if rng.random() < 0.5 else None
     return Sets(storage, values, mask, strides)
-
-
-# -------------------------------------------------------------------------------------------------- what must hold
 
 
 class Question(NamedTuple):
@@ -187,9 +121,6 @@ def moderate(strength: float, values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all()) and np.abs(values).max(initial=0) < 1e4 and 1e-6 <= strength <= 1e6
 
 
-# ----------------------------------------------------------------------------------------------------------- the cases
-
-
 class Case:
     """Random sets, and room beside them for what comes back."""
 
@@ -202,7 +133,7 @@ class Case:
         self.slope[:] = rng.normal(size=self.slope.shape)
 
     def room(self, columns: int, dtype: Any = None) -> np.ndarray:
-        return self.memory.copy(np.full((self.rows, columns), UNWRITTEN, dtype or self.sets.storage.dtype))
+        return self.memory.room(self.rows, columns, dtype=dtype or self.sets.storage.dtype)
 
     def call(self, name: str, *arguments: object) -> None:
         places = (a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments)
@@ -214,7 +145,7 @@ class Case:
 
     def present(self) -> Iterator[tuple[int, np.ndarray, float]]:
         """Rows, where they hold items, and how roughly these are right; all slots were written, masked ones with 0."""
-        assert not (self.out == self.out.dtype.type(UNWRITTEN)).any(), "a slot that was not written"
+        assert written(self.out), "a slot that was not written"
         for row in range(self.rows):
             there = self.there(row)
             assert (self.out[row, ~there] == 0).all(), "a masked slot"
@@ -254,57 +185,11 @@ class Case:
             check_slope(sigma, values, slope, self.out[row, there], rough, moves=False)
 
 
-# ------------------------------------------------------------------------------------------------------------ the run
+def projections(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
+    """Soft ranks, memberships, sorted values, and their derivatives."""
+    Case(library, rng, memory).project()
 
 
-def run(path: str, seconds: float, seed: int) -> None:
-    library, memory = load(path), Memory()
-    start, cases = time.monotonic(), 0
-    while time.monotonic() - start < seconds:
-        try:
-            case = Case(library, np.random.default_rng([seed, cases]), memory)
-            case.project() if cases % 2 else case.perturb()
-        except BaseException:
-            print(f"fuzz: case {cases} of seed {seed}", file=sys.stderr)
-            raise
-        memory.clear()
-        cases += 1
-    print(f"fuzz: {cases} cases in {seconds:.0f} s (seed {seed}), nothing found")
-
-
-def compile_library(path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    hook = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hook)
-    os.environ["CC"] = "gcc"  # its libasan is the one that is preloaded
-    problem = hook.compile_library(FOLDER, path, extra=SANITIZERS)
-    if problem:
-        sys.exit(f"fuzz: the library was not built: {problem}")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    if arguments.library:
-        run(arguments.library, arguments.seconds, arguments.seed)
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sanitized.so"
-        compile_library(path)
-        found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
-        environment = {
-            **os.environ,
-            "LD_PRELOAD": found.stdout.strip(),
-            "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
-            "UBSAN_OPTIONS": "print_stacktrace=1",
-            "OMP_NUM_THREADS": "1",
-        }
-        return subprocess.run([sys.executable, *sys.argv, "--library", str(path)], env=environment).returncode
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--library", help=argparse.SUPPRESS)
-    sys.exit(main(parser.parse_args()))
+def perturbations(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
+    """Expected ranks, the loss, and their derivatives."""
+    Case(library, rng, memory).perturb()
