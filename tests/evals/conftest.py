@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from unshuffle.data.image import Images
-from unshuffle.data.patching import Grid, Shuffle
+from unshuffle.data.patching import Grid
+from unshuffle.data.shuffle import Shuffle
 from unshuffle.evals.encoder import Encoder
 from unshuffle.losses import PerturbedFenchelYoung
 from unshuffle.nets import ContextFreeNet, SmallConv

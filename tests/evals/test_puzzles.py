@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unshuffle.data.patching import Bands, Grid, Shuffle
+from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.sets import OrderedSets
+from unshuffle.data.shuffle import Shuffle
 from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.puzzles import Solved, pretext_results, puzzle_figure, solve
 from unshuffle.evals.results import stamp

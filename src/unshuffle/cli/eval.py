@@ -150,7 +150,7 @@ def _pictured(
     encoder: Encoder, parts: Parts, both: Representations, mark: Stamp, options: EvalOptions
 ) -> tuple[list[Result], list[Figure]]:
     """A map of the embedding and, where the encoder was trained on puzzles, how it solves some."""
-    from unshuffle.data.patching import Shuffle
+    from unshuffle.data.shuffle import Shuffle
     from unshuffle.evals.judge import spread_items
     from unshuffle.evals.maps import map_figure
     from unshuffle.evals.puzzles import pretext_results, puzzle_figure, solve

@@ -1,4 +1,4 @@
-"""Cutting a sample into equal patches, and shuffling them.
+"""Cutting a sample into equal patches.
 
 One idea for every modality: along the axes that matter a sample is divided into equal cells, and a patch is a crop of
 its cell. A :class:`Grid` divides both axes of a picture, :class:`Bands` the frequency axis of a spectrogram. The crop
@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 from torch import Tensor
 
-from unshuffle import _check, permutations
-from unshuffle.permutations import SpreadOut
-from unshuffle.types import Raw, Shuffled
+from unshuffle import _check
 from unshuffle.values import register
 
 
@@ -159,34 +157,6 @@ class Bands:
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:
         """Stacks the bands again; see :class:`Patches`."""
         return _lay_out(patches, self.number, 1)
-
-
-@register
-@dataclass(frozen=True)
-class Shuffle:
-    """The transform of Shuffle to Learn: cut, draw a permutation for each sample, shuffle its patches."""
-
-    patches: Grid | Bands = Grid()
-    """How to cut."""
-    choices: SpreadOut | None = None
-    """None: all n! permutations, uniformly. A fixed set: uniformly from it."""
-
-    def __call__(self, raw: Raw, generator: torch.Generator) -> Shuffled:
-        """Makes one shuffled sample of each raw one; the draws come from ``generator`` (on the CPU)."""
-        patches = self.patches.cut(raw.items, generator)
-        perm = self.draw(len(patches), generator).to(patches.device)
-        return Shuffled(permutations.apply(patches, perm), (perm + 1).to(patches.dtype), raw.index)
-
-    def prepare(self, items: Num[Tensor, "batch c height width"]) -> Float[Tensor, "batch n c h w"]:
-        """The deterministic form: patches from the middle of their cells, in order."""
-        return self.patches.cut(items)
-
-    def draw(self, batch: int, generator: torch.Generator) -> Int[Tensor, "{batch} n"]:
-        """One permutation for each sample, as in training."""
-        if self.choices is None:
-            return permutations.sample(batch, self.patches.count, generator=generator)
-        every = self.choices.build(self.patches.count)
-        return every[torch.randint(len(every), (batch,), generator=generator)]
 
 
 def standardize(patches: Float[Tensor, "batch n c h w"], *, floor: float = 0.1) -> Float[Tensor, "batch n c h w"]:

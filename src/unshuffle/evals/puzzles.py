@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from unshuffle import permutations
-from unshuffle.data.patching import Bands, Shuffle
+from unshuffle.data.patching import Bands
+from unshuffle.data.shuffle import Shuffle
 from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.pictures import as_pixels, write_arrays
 from unshuffle.evals.results import Stamp
@@ -39,7 +40,7 @@ def solve(encoder: Encoder, items: Tensor, *, seed: int = 0, batch_size: int = 2
     """Shuffles each sample by a permutation of its own and lets the encoder put it in order.
 
     Args:
-        encoder: trained with :class:`~unshuffle.data.patching.Shuffle`.
+        encoder: trained with :class:`~unshuffle.data.shuffle.Shuffle`.
         items: raw samples (B, C, H, W).
         seed: of the permutations, which come from where the training's came.
         batch_size: samples at a time.

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from unshuffle.data.image import Images
-from unshuffle.data.patching import Bands, Grid, Shuffle
+from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.samples import Packaged
+from unshuffle.data.shuffle import Shuffle
 from unshuffle.losses import FastSoftRanking, FixedPermutations, PerturbedFenchelYoung, RankMSE
 from unshuffle.methods.shuffle import ShuffleToLearn
 from unshuffle.nets import AlexNet, ContextFreeNet, SmallConv

@@ -1,0 +1,43 @@
+"""The transform of Shuffle to Learn: from raw samples to shuffled patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+from unshuffle import permutations
+from unshuffle.data.patching import Bands, Grid
+from unshuffle.permutations import SpreadOut
+from unshuffle.types import Raw, Shuffled
+from unshuffle.values import register
+
+
+@register
+@dataclass(frozen=True)
+class Shuffle:
+    """Cuts, draws a permutation for each sample, shuffle its patches."""
+
+    patches: Grid | Bands = Grid()
+    """How to cut."""
+    choices: SpreadOut | None = None
+    """None: all n! permutations, uniformly. A fixed set: uniformly from it."""
+
+    def __call__(self, raw: Raw, generator: torch.Generator) -> Shuffled:
+        """Makes one shuffled sample of each raw one; the draws come from ``generator`` (on the CPU)."""
+        patches = self.patches.cut(raw.items, generator)
+        perm = self.draw(len(patches), generator).to(patches.device)
+        return Shuffled(permutations.apply(patches, perm), (perm + 1).to(patches.dtype), raw.index)
+
+    def prepare(self, items: Num[Tensor, "batch c height width"]) -> Float[Tensor, "batch n c h w"]:
+        """The deterministic form: patches from the middle of their cells, in order."""
+        return self.patches.cut(items)
+
+    def draw(self, batch: int, generator: torch.Generator) -> Int[Tensor, "{batch} n"]:
+        """One permutation for each sample, as in training."""
+        if self.choices is None:
+            return permutations.sample(batch, self.patches.count, generator=generator)
+        every = self.choices.build(self.patches.count)
+        return every[torch.randint(len(every), (batch,), generator=generator)]
