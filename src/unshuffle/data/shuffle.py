@@ -18,7 +18,7 @@ from unshuffle.values import register
 @register
 @dataclass(frozen=True)
 class Shuffle:
-    """Cuts, draws a permutation for each sample, shuffle its patches."""
+    """Cuts, draws a permutation for each sample, shuffles its patches."""
 
     patches: Grid | Bands = Grid()
     """How to cut."""
