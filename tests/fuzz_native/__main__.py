@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import assignment
 import numpy as np
 import ranks
 from memory import Memory
@@ -31,8 +32,8 @@ from memory import Memory
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src/unshuffle/ops/_native"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
-CALLED = ranks.CALLED
-DRAWS = (ranks.projections, ranks.perturbations)
+CALLED = ranks.CALLED | assignment.CALLED
+DRAWS = (ranks.projections, ranks.perturbations, assignment.assignments)
 
 
 def load(path: str) -> ctypes.CDLL:

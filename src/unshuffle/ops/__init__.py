@@ -5,6 +5,7 @@ Every operator takes ``(..., n)`` with a ``dim``, any floating dtype and device;
 make an operator of any solver.
 """
 
+from unshuffle.ops.assignment import assign
 from unshuffle.ops.blackbox import blackbox, blackbox_rank
 from unshuffle.ops.noise import Noise
 from unshuffle.ops.ot_rank import ot_rank
@@ -29,6 +30,7 @@ ALL = (
 __all__ = [
     "ALL",
     "Noise",
+    "assign",
     "blackbox",
     "blackbox_rank",
     "neural_sort",
