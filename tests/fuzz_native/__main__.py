@@ -27,13 +27,15 @@ from typing import Any
 import assignment
 import numpy as np
 import ranks
+import sinkhorn
 from memory import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src/unshuffle/ops/_native"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
-CALLED = ranks.CALLED | assignment.CALLED
-DRAWS = (ranks.projections, ranks.perturbations, assignment.assignments)
+KINDS = (ranks, assignment, sinkhorn)
+CALLED = set().union(*(kind.CALLED for kind in KINDS))
+DRAWS = [draw for kind in KINDS for draw in kind.DRAWS]
 
 
 def load(path: str) -> ctypes.CDLL:

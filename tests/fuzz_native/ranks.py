@@ -193,3 +193,6 @@ def projections(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) 
 def perturbations(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
     """Expected ranks, the loss, and their derivatives."""
     Case(library, rng, memory).perturb()
+
+
+DRAWS = (projections, perturbations)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
+from matrix_contract import CONTRACTS as _MATRIX_CONTRACTS
 from torch import Tensor
 
 from unshuffle import ops
@@ -336,6 +337,6 @@ _CONTRACTS = {
 }
 
 # An operator that joins `ops.ALL` without a contract fails here, at collection.
-_without = [operator for operator in ops.ALL if operator not in _CONTRACTS]
+_without = [operator for operator in ops.ALL if operator not in {**_CONTRACTS, **_MATRIX_CONTRACTS}]
 assert not _without, f"operators without a contract: {_without}"
 CASES = [case for cases in _CONTRACTS.values() for case in cases]

@@ -62,6 +62,13 @@ def _corners(corner: torch.Tensor) -> np.ndarray:
     return np.array(sorted(set(itertools.permutations(corner.tolist())))).T
 
 
+def best_assignment(scores: torch.Tensor) -> torch.Tensor:
+    """The permutation matrix, of all n!, that collects the highest score."""
+    n = len(scores)
+    best = max(itertools.permutations(range(n)), key=lambda places: scores[range(n), places].sum().item())
+    return torch.eye(n, dtype=scores.dtype)[list(best)]
+
+
 # -------------------------------------------------------------------------------------------------------- for any n
 
 
@@ -105,3 +112,13 @@ def chosen_by_bisection(point: torch.Tensor, k: int, *, kl: bool = False) -> np.
         level = (low + high) / 2
         low, high = (level, high) if membership(level).sum() > k else (low, level)
     return membership(low)
+
+
+def balanced_in_logarithms(scores: torch.Tensor, temperature: float, num_iters: int) -> torch.Tensor:
+    """Sinkhorn's iterations as they are written down: rows to 1, then columns to n / m, nothing clever; no masks."""
+    n, m = scores.shape[-2:]
+    log_plan = scores / temperature
+    for _ in range(num_iters):
+        log_plan = log_plan - log_plan.logsumexp(-1, keepdim=True)
+        log_plan = log_plan - log_plan.logsumexp(-2, keepdim=True) + np.log(n / m)
+    return log_plan.exp()

@@ -9,6 +9,7 @@ import torch
 from contract import CASES, CLAIMS, KINDS, MATRIX, MEMBERSHIPS, RANKS, SORTED, Case, Claim, Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from matrix_contract import CASES as MATRIX_CASES
 from oracles import numbers
 
 from unshuffle import ops
@@ -76,7 +77,7 @@ def shape_of(case: Case, values: torch.Tensor) -> tuple[int, ...]:
 
 
 def test_every_operator_has_a_contract_and_every_contract_an_operator():
-    assert {case.function for case in CASES} == {operator.__name__ for operator in ops.ALL}
+    assert {case.function for case in (*CASES, *MATRIX_CASES)} == {operator.__name__ for operator in ops.ALL}
 
 
 @pytest.mark.parametrize(

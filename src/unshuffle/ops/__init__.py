@@ -12,6 +12,7 @@ from unshuffle.ops.ot_rank import ot_rank
 from unshuffle.ops.perturbed import perturbed, perturbed_rank
 from unshuffle.ops.perturbed_sort import perturbed_sort
 from unshuffle.ops.relaxed_sort import neural_sort, soft_sort_matrix
+from unshuffle.ops.sinkhorn import gumbel_sinkhorn, sinkhorn
 from unshuffle.ops.soft_rank import soft_rank, soft_sort
 from unshuffle.ops.soft_topk import soft_topk
 
@@ -25,6 +26,8 @@ ALL = (
     soft_sort_matrix,
     ot_rank,
     blackbox_rank,
+    sinkhorn,
+    gumbel_sinkhorn,
 )
 
 __all__ = [
@@ -33,11 +36,13 @@ __all__ = [
     "assign",
     "blackbox",
     "blackbox_rank",
+    "gumbel_sinkhorn",
     "neural_sort",
     "ot_rank",
     "perturbed",
     "perturbed_rank",
     "perturbed_sort",
+    "sinkhorn",
     "soft_rank",
     "soft_sort",
     "soft_sort_matrix",

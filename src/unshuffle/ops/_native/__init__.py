@@ -35,6 +35,10 @@ _SIGNATURES = {
     "unshuffle_perturb": (*_ROWS, _int, _double, _pointer, _pointer, _pointer, _long),
     "unshuffle_perturb_slope": (*_ROWS, _int, _double, _pointer, _pointer, _long),
     "unshuffle_assign": (_pointer, _pointer, _long, _long, _long, _int, _pointer, _pointer, _long),
+    "unshuffle_sinkhorn": (
+        *(_pointer, _pointer, _long, _long, _long, _int, _long, _long, _double, _double),
+        *(_pointer, _pointer, _pointer, _pointer, _long),
+    ),
 }
 
 _enabled = os.environ.get("UNSHUFFLE_NATIVE", "1") != "0"

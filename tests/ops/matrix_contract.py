@@ -1,0 +1,127 @@
+"""What every operator on score matrices promises, written down once: ``test_matrix_contract.py`` runs over ``CASES``.
+
+A case is an operator with options. It promises all of ``CLAIMS`` but those it ``lacks``: the tests of such a claim
+leave it out, and the suite reports the reason once. To join, an operator adds its entry to ``CONTRACTS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from unshuffle.ops.sinkhorn import gumbel_sinkhorn, sinkhorn
+from unshuffle.permutations import invert, to_matrix
+
+Claim = Literal[
+    "derivative",  # there is a gradient, and it is that of the value, to finite differences
+    "second derivative",  # and so is the second one
+    "forward mode",  # jacfwd gives what jacrev gives
+    "alone",  # a matrix is answered in a batch as it is alone
+    "batches",  # any axes in front
+    "names",  # the order of items and of positions means nothing
+    "offsets",  # adding a number to all scores of a row changes nothing
+    "units",  # scores and strength in other units tell nothing new
+    "strength",  # there is one
+    "hard limit",  # a vanishing strength gives the best assignment
+    "flat limit",  # an unbounded strength tells no pairs apart
+    "columns",  # columns sum to n / m, whatever the scores
+    "rectangles",  # n and m may differ
+    "dtype",  # the answer has the dtype of the scores
+    "NaN",  # a matrix that holds NaN comes back NaN whole
+    "infinities",  # minus infinity is a masked pair
+    "huge scores",  # scores of any magnitude beside each other
+    "mask",  # takes a mask of allowed pairs
+    "choice",  # an option of the operator is one word of a list
+    "compile",  # torch.compile, without graph breaks
+    "vmap",  # torch.func.vmap
+    "native",  # runs in C as well as in PyTorch
+]
+CLAIMS: tuple[Claim, ...] = get_args(Claim)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an answer is: a plan, items on rows and positions on columns, or the position of each item."""
+
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+    """The shape of the answer, from that of the scores."""
+    relabelled: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """The answer for ``scores[p][:, q]``, from the answer for ``scores``, and p and q."""
+    plan: Callable[[Tensor], Tensor]
+    """The answer for one square matrix, hard, as a permutation matrix."""
+
+
+PLAN = Kind(lambda shape: shape, lambda answer, p, q: answer[p][:, q], lambda answer: answer.round())
+PLACES = Kind(
+    lambda shape: shape[:-1],
+    lambda answer, p, q: invert(q)[answer[p]],
+    lambda answer: to_matrix(invert(answer)).double(),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator with options, and what the suite cannot know by itself."""
+
+    name: str
+    operator: Callable[..., Tensor]
+    kind: Kind = PLAN
+    strength: str = "temperature"
+    """The keyword whose small values are sharp."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    settled: Mapping[str, object] = field(default_factory=dict)
+    """Further options, with which an iteration has converged at small strengths."""
+    choice: str = ""
+    """The option that is one word of a list."""
+    usual: float = 0.7
+    """A strength at which the answer is neither hard nor flat for standard normal scores."""
+    lacks: Mapping[Claim, str] = field(default_factory=dict)
+    """Claims that do not hold, with the reason."""
+
+    def __call__(self, scores: Tensor, *, strength: float | None = None, **more: Any) -> Tensor:
+        at = {} if "strength" in self.lacks else {self.strength: self.usual if strength is None else strength}
+        return self.operator(scores, **{**at, **self.options, **more})
+
+    @property
+    def function(self) -> str:
+        """The name that the operator's errors begin with."""
+        return self.name.partition("[")[0]
+
+
+def seeded_gumbel_sinkhorn(scores: Tensor, **options: Any) -> Tensor:
+    """The same draw in every call."""
+    return gumbel_sinkhorn(scores, generator=torch.Generator(scores.device).manual_seed(0), **options)
+
+
+_SINKHORN = Case(
+    name="sinkhorn[unrolled]",
+    operator=sinkhorn,
+    options={"gradient": "unrolled"},
+    settled={"num_iters": 2000},
+    choice="gradient",
+)
+_DRAWN: dict[Claim, str] = {
+    "alone": "every matrix has a draw of its own",
+    "names": "the draw stays where it is",
+    "units": "the noise has units of its own",
+    "hard limit": "the noise decides too",
+    "compile": "a generator does not enter a compiled graph",
+    "forward mode": "jacfwd is a vmap",
+    "vmap": "vmap asks for its own argument `randomness`",
+}
+
+CONTRACTS = {
+    sinkhorn: [
+        _SINKHORN,
+        # The gradient is that of the limit, so the iterations have to get there.
+        replace(_SINKHORN, name="sinkhorn[implicit]", options={"gradient": "implicit", "num_iters": 200}),
+    ],
+    gumbel_sinkhorn: [
+        replace(_SINKHORN, name="gumbel_sinkhorn", operator=seeded_gumbel_sinkhorn, lacks=_DRAWN),
+    ],
+}
+CASES = [case for cases in CONTRACTS.values() for case in cases]
