@@ -28,12 +28,13 @@ import assignment
 import numpy as np
 import ranks
 import sinkhorn
+import transport
 from memory import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src/unshuffle/ops/_native"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
-KINDS = (ranks, assignment, sinkhorn)
+KINDS = (ranks, assignment, sinkhorn, transport)
 CALLED = set().union(*(kind.CALLED for kind in KINDS))
 DRAWS = [draw for kind in KINDS for draw in kind.DRAWS]
 

@@ -13,7 +13,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from unshuffle.ops.assignment import assign
 from unshuffle.ops.sinkhorn import gumbel_sinkhorn, sinkhorn
+from unshuffle.ops.transport import transport
 from unshuffle.permutations import invert, to_matrix
 
 Claim = Literal[
@@ -22,6 +24,7 @@ Claim = Literal[
     "forward mode",  # jacfwd gives what jacrev gives
     "alone",  # a matrix is answered in a batch as it is alone
     "batches",  # any axes in front
+    "nothing",  # sizes of 0
     "names",  # the order of items and of positions means nothing
     "offsets",  # adding a number to all scores of a row changes nothing
     "units",  # scores and strength in other units tell nothing new
@@ -53,6 +56,19 @@ class Kind:
     """The answer for ``scores[p][:, q]``, from the answer for ``scores``, and p and q."""
     plan: Callable[[Tensor], Tensor]
     """The answer for one square matrix, hard, as a permutation matrix."""
+    compared: Callable[[Tensor, Tensor], Tensor] = lambda scores, answer: answer
+    """What two right answers for the same scores have in common."""
+
+
+def total(scores: Tensor, places: Tensor) -> Tensor:
+    """How many items are placed, how many of them with score infinity, and the total score of the others."""
+    placed = places >= 0
+    if not scores.numel():
+        return placed.sum(-1)
+    picked = scores.gather(-1, places.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    certain = placed & (picked == torch.inf)
+    finite = torch.where(placed & ~certain, picked, 0.0)
+    return torch.stack([placed.sum(-1), certain.sum(-1), finite.sum(-1)])
 
 
 PLAN = Kind(lambda shape: shape, lambda answer, p, q: answer[p][:, q], lambda answer: answer.round())
@@ -60,6 +76,7 @@ PLACES = Kind(
     lambda shape: shape[:-1],
     lambda answer, p, q: invert(q)[answer[p]],
     lambda answer: to_matrix(invert(answer)).double(),
+    compared=total,
 )
 
 
@@ -71,7 +88,7 @@ class Case:
     operator: Callable[..., Tensor]
     kind: Kind = PLAN
     strength: str = "temperature"
-    """The keyword whose small values are sharp."""
+    """The keyword whose small values are sharp; empty where there is none."""
     options: Mapping[str, object] = field(default_factory=dict)
     settled: Mapping[str, object] = field(default_factory=dict)
     """Further options, with which an iteration has converged at small strengths."""
@@ -83,7 +100,7 @@ class Case:
     """Claims that do not hold, with the reason."""
 
     def __call__(self, scores: Tensor, *, strength: float | None = None, **more: Any) -> Tensor:
-        at = {} if "strength" in self.lacks else {self.strength: self.usual if strength is None else strength}
+        at = {self.strength: self.usual if strength is None else strength} if self.strength else {}
         return self.operator(scores, **{**at, **self.options, **more})
 
     @property
@@ -114,7 +131,60 @@ _DRAWN: dict[Claim, str] = {
     "vmap": "vmap asks for its own argument `randomness`",
 }
 
+_ASSIGN = Case(
+    name="assign",
+    operator=assign,
+    kind=PLACES,
+    strength="",
+    lacks={
+        "derivative": "integers have no gradient",
+        "second derivative": "integers have no gradient",
+        "forward mode": "integers have no gradient",
+        "strength": "its answer is hard",
+        "units": "there is no strength to measure in them",
+        "hard limit": "its answer is the limit",
+        "flat limit": "its answer is hard",
+        "columns": "its answer is no matrix",
+        "dtype": "its answer is int64",
+        "NaN": "an error says where it lies",
+        "choice": "the operator has no such option",
+        "compile": "its branches depend on the numbers: the graph is broken, and goes on behind it",
+    },
+)
+
+
+def planned(scores: Tensor, *, temperature: float, max_iters: int = 200) -> Tensor:
+    """The plan of a transport of items to positions, in the units of Sinkhorn's answer."""
+    found = transport(scores, power=1 / temperature, tolerance=0.0, max_iters=max_iters)
+    return scores.shape[0] * found.plan()
+
+
+_TRANSPORT = Case(
+    name="transport",
+    operator=planned,
+    settled={"max_iters": 20_000},
+    lacks={
+        "derivative": "labels are made without a gradient",
+        "second derivative": "labels are made without a gradient",
+        "forward mode": "labels are made without a gradient",
+        "alone": "one matrix of any size at a time",
+        "batches": "one matrix of any size at a time",
+        "nothing": "without classes there is nothing to label with",
+        "strength": "its power counts the other way round",
+        "columns": "rows are exact, columns within the tolerance",
+        "dtype": "half precision comes back in single",
+        "NaN": "an error says in which row it lies",
+        "infinities": "plus infinity is refused, and so is a row of minus infinity alone",
+        "mask": "minus infinity forbids a pair; a sample of weight 0 is left out",
+        "choice": "the operator has no such option",
+        "compile": "it iterates until the numbers are right",
+        "vmap": "it iterates until the numbers are right",
+    },
+)
+
 CONTRACTS = {
+    assign: [_ASSIGN],
+    transport: [_TRANSPORT],
     sinkhorn: [
         _SINKHORN,
         # The gradient is that of the limit, so the iterations have to get there.

@@ -1,8 +1,8 @@
-"""Differentiable ranking and sorting.
+"""Differentiable ranking, sorting, matching and transport.
 
-Every operator takes ``(..., n)`` with a ``dim``, any floating dtype and device; ranks count from 1.
-``ALL`` lists the operators on sets of numbers; the shared contract suite runs over it. ``perturbed`` and ``blackbox``
-make an operator of any solver.
+Operators on sets take ``(..., n)`` with a ``dim``, and ranks count from 1; operators on score matrices take
+``(..., n, m)``, items on rows and positions on columns, and positions count from 0. Any floating dtype, any device.
+``ALL`` lists them; two contract suites run over it. ``perturbed`` and ``blackbox`` make an operator of any solver.
 """
 
 from unshuffle.ops.assignment import assign
@@ -15,6 +15,7 @@ from unshuffle.ops.relaxed_sort import neural_sort, soft_sort_matrix
 from unshuffle.ops.sinkhorn import gumbel_sinkhorn, sinkhorn
 from unshuffle.ops.soft_rank import soft_rank, soft_sort
 from unshuffle.ops.soft_topk import soft_topk
+from unshuffle.ops.transport import Transport, transport
 
 ALL = (
     soft_rank,
@@ -28,11 +29,14 @@ ALL = (
     blackbox_rank,
     sinkhorn,
     gumbel_sinkhorn,
+    assign,
+    transport,
 )
 
 __all__ = [
     "ALL",
     "Noise",
+    "Transport",
     "assign",
     "blackbox",
     "blackbox_rank",
@@ -47,4 +51,5 @@ __all__ = [
     "soft_sort",
     "soft_sort_matrix",
     "soft_topk",
+    "transport",
 ]

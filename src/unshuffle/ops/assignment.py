@@ -70,7 +70,7 @@ def assign(
     _check.floating("assign", "scores", scores)
     if scores.ndim < 2:
         raise ValueError(
-            f"assign: `scores` must be (..., n, m), items on rows and positions on columns; got the shape "
+            f"assign: `scores` must be (..., n, m), items on rows and positions on columns; got "
             f"{tuple(scores.shape)}. Call `scores.unsqueeze(0)` for one item."
         )
     if mask is not None:

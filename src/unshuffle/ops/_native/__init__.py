@@ -21,7 +21,7 @@ from torch.autograd import forward_ad
 
 FOLDER = Path(__file__).parent
 LIBRARY = FOLDER / "libunshuffle.native.so"  # on every platform; the second dot says that it is no module
-_MOST_ITEMS = 2**31 - 1  # slots are 31-bit numbers
+MOST_ITEMS = 2**31 - 1  # slots are 31-bit numbers
 _ITEMS_PER_THREAD = 8192  # below this a thread costs more than it saves
 
 _pointer, _long, _int, _double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
@@ -38,6 +38,14 @@ _SIGNATURES = {
     "unshuffle_sinkhorn": (
         *(_pointer, _pointer, _long, _long, _long, _int, _long, _long, _double, _double),
         *(_pointer, _pointer, _pointer, _pointer, _long),
+    ),
+    "unshuffle_transport": (
+        *(_pointer, _long, _long, _long, _int, _double, _pointer, _pointer),
+        *(_pointer, _pointer, _pointer, _pointer, _pointer, _long),
+    ),
+    "unshuffle_auction": (
+        *(_pointer, _long, _long, _long, _int, _double, _double, _pointer, _pointer, _pointer, _pointer, _pointer),
+        *(_pointer, _pointer, _double, _pointer, _long, _pointer, _long, _pointer, _long),
     ),
 }
 
@@ -105,7 +113,7 @@ def takes(values: Tensor) -> bool:
         and values.is_cpu
         and type(values) in (Tensor, torch.nn.Parameter)
         and values.dtype in (torch.float32, torch.float64)
-        and values.numel() <= _MOST_ITEMS
+        and values.numel() <= MOST_ITEMS
         and not torch._C._functorch.is_legacy_batchedtensor(values)  # pyright: ignore[reportAttributeAccessIssue]
         and forward_ad._current_level < 0
         and _load() is not None

@@ -1,0 +1,194 @@
+"""Balanced labels: entropic transport of samples to classes (Sinkhorn-Knopp), for matrices of any size.
+
+Labels that suit a classifier best are worth nothing when all samples may have the same one. Prescribing what every
+class receives makes the choice a transport problem, whose smoothed form has one number a class for an answer: an offset
+that is added to the class's scores. All that an iteration needs is what each class receives under the offsets so far,
+one read of the matrix; no second matrix is made, and everything is done on logarithms.
+
+Source: Asano, Rupprecht & Vedaldi, "Self-labelling via simultaneous clustering and representation learning", ICLR 2020,
+section 3.1; Cuturi, "Sinkhorn Distances", NeurIPS 2013.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unshuffle import _check
+from unshuffle.ops.balanced_rounding import round_exactly
+from unshuffle.ops.shares import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """What :func:`transport` found."""
+
+    labels: Int[Tensor, "N"] = field(repr=False)
+    """The class of each sample; -1 for a sample of weight 0."""
+    class_offsets: Float[Tensor, "K"] = field(repr=False)
+    """float64, the largest 0; minus infinity for a class of marginal 0. ``start`` takes them."""
+    sample_offsets: Float[Tensor, "N"] = field(repr=False)
+    """float64: the plan is exp(power * log_probabilities + class_offsets + sample_offsets.unsqueeze(-1))."""
+    iterations: int
+    """How often the offsets were changed."""
+    error: float
+    """The share of the plan's mass that is in a wrong class, from 0 to 1; every sample's own is exact."""
+    converged: bool
+    """Whether ``error`` is within the tolerance."""
+    _samples: Samples = field(repr=False)
+
+    def plan(self, chunk: int = 0) -> Float[Tensor, "n K"]:
+        """The plan, of total 1: rows sum to the samples' marginals, columns nearly to those of the classes.
+
+        Args:
+            chunk: which of the chunks, where the matrix was given in chunks; it is read again.
+
+        Returns:
+            (N, K), or the rows of the chunk; in the dtype of the matrix, half precision in float32. The result holds on
+            to the matrix for this: keep ``labels`` alone to let it go.
+        """
+        return self._samples.plan(chunk, self.class_offsets)
+
+    def sizes(self) -> Int[Tensor, "K"]:
+        """How many samples have each label, in this process."""
+        return self.labels[self.labels >= 0].bincount(minlength=len(self.class_offsets))
+
+
+@torch.no_grad()
+def transport(
+    log_probabilities: Float[Tensor, "N K"] | Sequence[Tensor],
+    *,
+    power: float = 25.0,
+    tolerance: float = 1e-3,
+    max_iters: int = 1000,
+    sample_marginals: Float[Tensor, "N"] | None = None,
+    class_marginals: Float[Tensor, "K"] | None = None,
+    start: Float[Tensor, "K"] | None = None,
+    equal_sizes: bool = False,
+    process_group: dist.ProcessGroup | None = None,
+) -> Transport:
+    r"""Labels samples so that the labels fit them well and every class receives its share.
+
+    Maximises, over plans whose rows sum to the samples' marginals and whose columns sum to those of the classes,
+
+    .. math:: \sum_{ik} Q_{ik} \, \lambda \log p_{ik} + H(Q)
+
+    and labels each sample with the class to which it gives most. Nothing is differentiated.
+
+    Args:
+        log_probabilities: (N, K) real scores of N samples for K classes; larger is a better fit. Logarithms of
+            probabilities, or any numbers that differ from these by one constant a row. Minus infinity forbids a class
+            to a sample. Or a sequence of chunks of rows, (n, K) each, that is read from its first to its last chunk
+            once an iteration: ``__getitem__`` may load a chunk from disk.
+        power: :math:`\lambda > 0`. Large is near the hard assignment, and needs more iterations.
+        tolerance: iterates until no more than this share of the mass is in a wrong class.
+        max_iters: changes the offsets no more than this often, 0 or more.
+        sample_marginals: (N,) weights of the samples, 0 or more; only their proportions count. A sample of weight 0
+            gets label -1, and what lies in its row does not matter. Equal by default.
+        class_marginals: (K,) what the classes receive, 0 or more; only their proportions count. Equal by default.
+        start: (K,) ``class_offsets`` of an earlier result for similar scores.
+        equal_sizes: whether the labels have exactly the sizes N * ``class_marginals``, rounded to whole numbers by the
+            largest remainders: for equal marginals, sizes that differ by 1 at most. The sum of power * log-probability
+            over all labels is then within 0.01 N of the best for these sizes. The plan stays what it is.
+        process_group: the processes that hold one share of the rows each (perhaps of 0 rows), and call this together
+            with the same options. Labels are those of this process's rows.
+
+    Returns:
+        A :class:`Transport`. Memory above the matrix is O(N + K) and a few blocks of rows.
+
+    Raises:
+        TypeError: ``log_probabilities`` is not floating point.
+        ValueError: a row holds NaN or plus infinity, or nothing but minus infinity; a class that is to receive mass is
+            minus infinity in every row; marginals are negative, all 0, or not as many as rows or classes; no labels
+            have the sizes asked for, or ``sample_marginals`` are given with ``equal_sizes``.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.tensor([[3.0, 0.0], [2.0, 0.0], [1.0, 0.0], [0.5, 0.0]])
+        >>> scores.argmax(-1), transport(scores.log_softmax(-1)).labels
+        (tensor([0, 0, 0, 0]), tensor([0, 0, 1, 1]))
+
+    Source: Asano, Rupprecht & Vedaldi, "Self-labelling via simultaneous clustering and representation learning", ICLR
+    2020, equations 6 to 8. Their iteration changes the classes' factors, then the samples'; this one is the same with
+    the samples' first. The stopping rule is ours.
+    """
+    _check_options(power, tolerance, max_iters)
+    if equal_sizes and sample_marginals is not None:
+        raise ValueError(
+            "transport: `equal_sizes` counts samples, so all weigh the same; leave `sample_marginals` out."
+        )
+    samples = Samples("transport", log_probabilities, float(power), sample_marginals, process_group)
+    target = _shares(class_marginals, samples.classes)
+    offsets = _first_offsets(start, target)
+    iterations = 0
+    while iterations < max_iters:
+        log_shares = samples.log_shares(offsets)
+        if not samples.total or _error(log_shares, target) <= tolerance:
+            break
+        offsets = _balance(offsets, log_shares, target)
+        iterations += 1
+    log_shares = samples.log_shares(offsets, labels=True)
+    error = _error(log_shares, target) if samples.total else 0.0  # no samples, none wrong
+    return Transport(
+        labels=round_exactly(samples, offsets, target).to(samples.device) if equal_sizes else samples.labels(),
+        class_offsets=offsets.to(samples.device),
+        sample_offsets=samples.sample_offsets(),
+        iterations=iterations,
+        error=error,
+        converged=error <= tolerance,
+        _samples=samples,
+    )
+
+
+def _check_options(power: float, tolerance: float, max_iters: int) -> None:
+    _check.positive("transport", "power", power)
+    if power == math.inf:
+        raise ValueError("transport: `power` must be finite; got inf. Take a large one, such as 1e4.")
+    _check.not_negative("transport", "tolerance", tolerance)
+    _check.not_negative("transport", "max_iters", max_iters)
+
+
+def _shares(class_marginals: Tensor | None, classes: int) -> Tensor:
+    """What the classes are to receive, of 1 in all."""
+    if class_marginals is None:
+        return torch.full((classes,), 1 / classes, dtype=torch.float64)
+    marginals = class_marginals.to("cpu", torch.float64)
+    total = float(marginals.sum())
+    if marginals.shape != (classes,) or not (bool((marginals >= 0).all()) and 0 < total < math.inf):
+        raise ValueError(
+            f"transport: `class_marginals` must hold one number for each of the {classes} classes, 0 or more and not "
+            f"all 0; got the shape {tuple(marginals.shape)} and a sum of {total}."
+        )
+    return marginals / total
+
+
+def _first_offsets(start: Tensor | None, target: Tensor) -> Tensor:
+    offsets = torch.zeros_like(target) if start is None else start.to("cpu", torch.float64)
+    if offsets.shape != target.shape or not bool(offsets[target > 0].isfinite().all()):
+        raise ValueError(
+            f"transport: `start` must hold a finite number for each of the {int((target > 0).sum())} classes that "
+            f"receive something, of {len(target)}; got the shape {tuple(offsets.shape)}. Pass the `class_offsets` of "
+            f"an earlier result, or leave it out."
+        )
+    return _from_largest(offsets.masked_fill(target == 0, -math.inf))
+
+
+def _error(log_shares: Tensor, target: Tensor) -> float:
+    """Total variation between what classes receive and what they should: the share of the mass that would move."""
+    return 0.5 * float((log_shares.exp() - target).abs().sum())
+
+
+def _balance(offsets: Tensor, log_shares: Tensor, target: Tensor) -> Tensor:
+    """Offsets under which each class would receive its share if the samples did not share out anew."""
+    return _from_largest(torch.where(target > 0, offsets + target.log() - log_shares, -math.inf))
+
+
+def _from_largest(offsets: Tensor) -> Tensor:
+    """Only differences of offsets count; small numbers are exact ones."""
+    return offsets - offsets.max()
