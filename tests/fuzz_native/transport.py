@@ -52,7 +52,7 @@ def levels_of(worth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def readings(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
-    """One read without and one with known levels and labels; masses, levels and bad rows as numpy has them."""
+    """Reads with and without known levels, labels and kept shares; masses, levels and bad rows as numpy has them."""
     matrix = draw_matrix(rng, memory, int(rng.choice([0, 1, 5, 31, 33, 1024, 1100])))
     spoil(rng, matrix)
     rows, classes = matrix.values.shape
@@ -60,12 +60,19 @@ def readings(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> 
     weights = memory.copy(rng.random(rows) * (rng.random(rows) < 0.8)) if rng.random() < 0.5 else None
     levels, labels = memory.copy(np.full(rows, np.nan)), memory.copy(np.full(rows, -1))
     tops, bad = memory.room(rows, dtype=matrix.storage.dtype), memory.room(1, dtype=np.int64)
+    shares = memory.room(rows, -(-classes // 16) * 16, dtype=matrix.storage.dtype) if rng.random() < 0.5 else None
+    first = factors = None
     for labelled in (False, True):
         offsets = rng.normal(size=classes) * rng.choice([0.0, 1.0, 50.0])
         offsets[rng.random(classes) < 0.1] = -np.inf
         offsets = memory.copy(offsets - min(offsets.max(), 1e3) if offsets.max() > -np.inf else offsets)
+        if first is None:
+            first = offsets
+        elif shares is not None and rng.random() < 0.7:
+            grown = rng.uniform(0.0, 20.0, size=classes)
+            offsets, factors = first + grown, memory.copy(np.exp(grown))
         masses = memory.copy(np.zeros(classes))
-        places = (offsets, weights, masses, levels, tops, labels if labelled else None, bad)
+        places = (offsets, weights, masses, levels, tops, labels if labelled else None, shares, factors, bad)
         pointers = [None if place is None else place.ctypes.data for place in places]
         assert library.unshuffle_transport(*matrix.arguments(), power, *pointers, int(rng.integers(1, 4))) == 0
         if not check_reading(matrix, power, offsets, weights, masses, levels if labelled else None, labels, bad[0]):

@@ -206,6 +206,24 @@ def test_both_paths_agree(dtype, close, rows, classes):
     assert (in_c.labels == in_pytorch.labels).float().mean() > (0.9999 if close < 1e-9 else 0.998)
 
 
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 3e-5), (torch.float64, 1e-11)], ids=str)
+@pytest.mark.parametrize("power", [1.0, 25.0, 200.0])  # with the last, offsets move too far for what was kept
+@pytest.mark.parametrize(("rows", "classes"), [(2500, 10), (300, 47), (5, 3)])
+def test_exponentials_that_are_kept_change_nothing(dtype, close, power, rows, classes):
+    scores, weights = log_probabilities(rows, classes).to(dtype), numbers(rows, seed=2).abs()
+    scores[:, 0] -= 1.0  # a class that few samples like
+    weights[::7] = 0.0
+    options = {"tolerance": 0.0, "max_iters": 30, "sample_marginals": weights, "power": power}
+
+    kept, anew = transport(scores, **options), transport(scores, spare_memory=True, **options)
+
+    torch.testing.assert_close(kept.class_offsets, anew.class_offsets, rtol=close, atol=close)
+    torch.testing.assert_close(kept.sample_offsets, anew.sample_offsets, rtol=close, atol=close * power)
+    torch.testing.assert_close(kept.plan(), anew.plan(), rtol=20 * close, atol=close / rows)
+    assert abs(kept.error - anew.error) <= close
+    assert (kept.labels == anew.labels).float().mean() > (0.9999 if close < 1e-9 else 0.998)
+
+
 @both_paths
 @pytest.mark.parametrize("layout", ["transposed", "every other class", "every other row", "one row for all"])
 def test_how_the_matrix_lies_in_memory_does_not_show(layout):
@@ -217,7 +235,7 @@ def test_how_the_matrix_lies_in_memory_does_not_show(layout):
         "one row for all": scores[:1].expand(20, -1),
     }[layout]
 
-    found, expected = (transport(x, tolerance=0.0, max_iters=5) for x in (given, given.contiguous()))
+    found, expected = (transport(x, tolerance=0.0, max_iters=5, spare_memory=True) for x in (given, given.contiguous()))
 
     torch.testing.assert_close(found.class_offsets, expected.class_offsets, rtol=0, atol=0)
     assert torch.equal(found.labels, expected.labels)
@@ -290,7 +308,7 @@ def test_chunks_of_a_file_on_disk_give_what_the_whole_matrix_gives_at_one_read_a
 
     transport(stored, tolerance=0.0, max_iters=3)
     reads, stored.reads = stored.reads, 0
-    found, expected = (transport(x, tolerance=0.0, max_iters=8) for x in (stored, scores))
+    found, expected = (transport(x, tolerance=0.0, max_iters=8, spare_memory=True) for x in (stored, scores))
 
     assert stored.reads - reads == (8 - 3) * len(stored)
     exactly = {"rtol": 0, "atol": 0 if _native.available() else 1e-6}  # PyTorch's blocks end elsewhere

@@ -1,8 +1,8 @@
 """Samples and classes of a transport problem: one read of the matrix tells what every class receives.
 
 :meth:`Samples.log_shares` is all that Sinkhorn's iteration needs of the matrix, and the only place that reads it: in C
-for plain CPU tensors, in PyTorch block by block for everything else. Nothing of the matrix's size is made; what is kept
-between two reads is one number a sample.
+for plain CPU tensors, in PyTorch block by block for everything else. What is kept between two reads is one number a
+sample and, where there is memory to spare for a gain of speed, the exponentials of a read before.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _BYTES_TO_COPY = 2**24
 _FAINTEST = {torch.float32: -85.0, torch.float64: -700.0}
 # A class that receives less than this in all may have lost such shares.
 _LEAST = 1e-28
+_LANES = 16  # rows of kept exponentials are filled up to a multiple of this, as in _native/transport.c
+_FURTHEST = 20.0  # by how much offsets may move, in all, before exponentials are made anew: 1e-27 becomes 5e-19
 
 
 class _Kept(NamedTuple):
@@ -41,17 +43,25 @@ class _Kept(NamedTuple):
     """The largest number, where C knows the level."""
     labels: Tensor | None
     """The class of the largest share, or -1."""
+    shares: Tensor | None = None
+    """Exponentials of an earlier read; the levels are then those that these are relative to."""
 
     def rows(self, first: int, last: int) -> _Kept:
-        labels = None if self.labels is None else self.labels[first:last]
-        return _Kept(self.levels[first:last], self.tops[first:last], labels)
+        return _Kept(*(None if kept is None else kept[first:last] for kept in self))
 
 
 class Samples:
     """The rows of the matrix, whole or in chunks, and what is kept of every sample between two reads."""
 
     def __init__(
-        self, function: str, matrix: Matrix, power: float, weights: Tensor | None, group: dist.ProcessGroup | None
+        self,
+        function: str,
+        matrix: Matrix,
+        power: float,
+        weights: Tensor | None,
+        group: dist.ProcessGroup | None,
+        *,
+        keeps_shares: bool,
     ) -> None:
         self.function, self.power, self.group = function, power, group
         self.chunks = [matrix] if isinstance(matrix, Tensor) else matrix
@@ -68,6 +78,9 @@ class Samples:
         self.total = 1.0  # of the weights, over all processes
         self.weights = None if weights is None else self._normalized(weights)
         self.kept: list[_Kept] = []
+        self.keeps_shares = keeps_shares and isinstance(matrix, Tensor) and self._lies_in_place(first)
+        self.offsets_of_shares: Tensor | None = None
+        """Those for which the kept exponentials were made; None: they are not to be used."""
         self.masses = torch.zeros(self.classes, dtype=torch.float64)
         """What the rows of this process gave to the classes at the last read."""
 
@@ -105,6 +118,8 @@ class Samples:
     def _read(self, offsets: Tensor, *, labels: bool) -> Tensor:
         """What all processes' rows give to the classes, and then how many rows there are."""
         masses = torch.zeros(self.classes, dtype=torch.float64, device=self.device)
+        moved = self._moved(offsets) if self.keeps_shares else None
+        factors = None if moved is None else (moved - moved.min()).exp()
         first, bad = 0, []
         for number, chunk in enumerate(map(self.chunk, range(len(self.chunks)))):
             kept = self._keep(number, len(chunk), labels)
@@ -113,11 +128,16 @@ class Samples:
                 weights = None if self.weights is None else self.weights[first + begin : first + end]
                 if weights is not None and len(weights) < len(block):
                     self._refuse_weights(first + len(chunk))
-                add = _add_in_c if _native.takes(block) else _add_in_pytorch
-                bad.append((number, begin, add(block, self.power, offsets, weights, masses, kept.rows(begin, end))))
+                job = (block, self.power, offsets, weights, masses, kept.rows(begin, end))
+                found = _add_in_c(*job, factors) if _native.takes(block) else _add_in_pytorch(*job)
+                bad.append((number, begin, found))
             first += len(chunk)
         if self.weights is not None and first != len(self.weights):
             self._refuse_weights(first)
+        if labels and moved is not None:
+            self.kept[0].levels.add_(float(moved.min()))
+        if self.keeps_shares:
+            self.offsets_of_shares = None if labels else offsets if moved is None else self.offsets_of_shares
         return self._together(masses, first, [(n, begin + int(row)) for n, begin, row in bad if int(row) >= 0], offsets)
 
     def _keep(self, number: int, rows: int, labels: bool) -> _Kept:
@@ -125,11 +145,25 @@ class Samples:
         if len(self.kept) == number:
             levels = torch.full((rows,), math.nan, dtype=torch.float64, device=self.device)
             tops = levels.new_empty(rows, dtype=torch.promote_types(self.dtype, torch.float32))
-            self.kept.append(_Kept(levels, tops, None))
+            padded = -(-self.classes // _LANES) * _LANES
+            shares = tops.new_empty(rows, padded) if self.keeps_shares else None
+            self.kept.append(_Kept(levels, tops, None, shares))
         if labels:
             nowhere = torch.full((rows,), -1, dtype=torch.int64, device=self.device)
             self.kept[number] = self.kept[number]._replace(labels=nowhere)
         return self.kept[number]
+
+    def _moved(self, offsets: Tensor) -> Tensor | None:
+        """By how much offsets have moved since exponentials were kept; None where these are to be made anew."""
+        if self.offsets_of_shares is None:
+            return None
+        moved = torch.where(offsets > -math.inf, offsets - self.offsets_of_shares, 0.0)
+        return moved if float(moved.max() - moved.min()) <= _FURTHEST else None
+
+    def forget_shares(self) -> None:
+        """From here on every read computes everything anew."""
+        self.keeps_shares = False
+        self.kept = [kept._replace(shares=None) for kept in self.kept]
 
     def _together(self, masses: Tensor, rows: int, bad: list[tuple[int, int]], offsets: Tensor) -> Tensor:
         """Sums over the processes; all of them fail where one has found a row that no sample may have."""
@@ -144,6 +178,7 @@ class Samples:
 
     def _faint_log_shares(self, offsets: Tensor, faint: Tensor) -> Tensor:
         """The same of a few classes, whose shares are too small for anything but logarithms."""
+        self.forget_shares()
         for kept in self.kept:
             kept.levels.fill_(math.nan)
         self._read(offsets, labels=False)  # the levels are now those of these offsets
@@ -219,17 +254,24 @@ class Samples:
         """Rows as they lie where C can read them there, else small copies; in no less than single precision."""
         half = chunk.dtype not in _FAINTEST
         wide = 8 if chunk.dtype == torch.float64 else 4
-        in_c = chunk.is_cpu and _native.available() and not _native.transformed()
-        if in_c and not half and (chunk.stride(1) == 1 or self.classes == 1):
+        if self._lies_in_place(chunk):
             step = _native.MOST_ITEMS // self.classes
         else:
-            size = _BYTES_TO_COPY if in_c else _BYTES_AT_A_TIME.get(chunk.device.type, _BYTES_AT_A_TIME["cpu"])
+            size = (
+                _BYTES_TO_COPY
+                if _runs_in_c(chunk)
+                else _BYTES_AT_A_TIME.get(chunk.device.type, _BYTES_AT_A_TIME["cpu"])
+            )
             step = size // (wide * self.classes)
         step = step // _BLOCK_ROWS * _BLOCK_ROWS or max(1, step)
         for begin in range(0, len(chunk), step):
             block = chunk[begin : begin + step]
             block = block.float() if half else block
             yield begin, block if block.stride(1) == 1 else block.contiguous()
+
+    def _lies_in_place(self, chunk: Tensor) -> bool:
+        """Whether C can read the rows where they are."""
+        return chunk.dtype in _FAINTEST and _runs_in_c(chunk) and (chunk.stride(1) == 1 or self.classes == 1)
 
     # --------------------------------------------------------------------------------------------------------- errors
 
@@ -253,11 +295,23 @@ class Samples:
         raise ValueError(f"{self.function}: {place} {problem}. Leave it out, or give it 0 in `sample_marginals`.")
 
 
-def _add_in_c(block: Tensor, power: float, offsets: Tensor, weights: Tensor | None, masses: Tensor, kept: _Kept) -> int:
+def _runs_in_c(chunk: Tensor) -> bool:
+    return chunk.is_cpu and _native.available() and not _native.transformed()
+
+
+def _add_in_c(
+    block: Tensor,
+    power: float,
+    offsets: Tensor,
+    weights: Tensor | None,
+    masses: Tensor,
+    kept: _Kept,
+    factors: Tensor | None,
+) -> int:
     """Adds what the rows give to ``masses``, and notes what is kept of them; returns the first bad row, or -1."""
     bad = torch.empty(1, dtype=torch.int64)
     rows = (block.data_ptr(), *block.shape, block.stride(0), block.dtype == torch.float64)
-    places = (offsets, weights, masses, kept.levels, kept.tops, kept.labels, bad)
+    places = (offsets, weights, masses, kept.levels, kept.tops, kept.labels, kept.shares, factors, bad)
     pointers = (None if place is None else place.data_ptr() for place in places)
     _native.call("unshuffle_transport", *rows, power, *pointers, work=block.numel())
     return int(bad)

@@ -71,6 +71,7 @@ def transport(
     class_marginals: Float[Tensor, "K"] | None = None,
     start: Float[Tensor, "K"] | None = None,
     equal_sizes: bool = False,
+    spare_memory: bool = False,
     process_group: dist.ProcessGroup | None = None,
 ) -> Transport:
     r"""Labels samples so that the labels fit them well and every class receives its share.
@@ -96,11 +97,15 @@ def transport(
         equal_sizes: whether the labels have exactly the sizes N * ``class_marginals``, rounded to whole numbers by the
             largest remainders: for equal marginals, sizes that differ by 1 at most. The sum of power * log-probability
             over all labels is then within 0.01 N of the best for these sizes. The plan stays what it is.
+        spare_memory: whether exponentials are computed again in every iteration, so that nothing of the matrix's size
+            is made. Otherwise they are kept, where a library in C works on a matrix that is whole: faster, for the
+            memory of a second matrix.
         process_group: the processes that hold one share of the rows each (perhaps of 0 rows), and call this together
             with the same options. Labels are those of this process's rows.
 
     Returns:
-        A :class:`Transport`. Memory above the matrix is O(N + K) and a few blocks of rows.
+        A :class:`Transport`. With ``spare_memory``, or a matrix in chunks, memory above the matrix is O(N + K) and a
+        few blocks of rows.
 
     Raises:
         TypeError: ``log_probabilities`` is not floating point.
@@ -123,7 +128,8 @@ def transport(
         raise ValueError(
             "transport: `equal_sizes` counts samples, so all weigh the same; leave `sample_marginals` out."
         )
-    samples = Samples("transport", log_probabilities, float(power), sample_marginals, process_group)
+    keeps = not spare_memory and max_iters > 1
+    samples = Samples("transport", log_probabilities, float(power), sample_marginals, process_group, keeps_shares=keeps)
     target = _shares(class_marginals, samples.classes)
     offsets = _first_offsets(start, target)
     iterations = 0
@@ -134,6 +140,7 @@ def transport(
         offsets = _balance(offsets, log_shares, target)
         iterations += 1
     log_shares = samples.log_shares(offsets, labels=True)
+    samples.forget_shares()
     error = _error(log_shares, target) if samples.total else 0.0  # no samples, none wrong
     return Transport(
         labels=round_exactly(samples, offsets, target).to(samples.device) if equal_sizes else samples.labels(),

@@ -41,7 +41,7 @@ _SIGNATURES = {
     ),
     "unshuffle_transport": (
         *(_pointer, _long, _long, _long, _int, _double, _pointer, _pointer),
-        *(_pointer, _pointer, _pointer, _pointer, _pointer, _long),
+        *(_pointer, _pointer, _pointer, _pointer, _pointer, _pointer, _pointer, _long),
     ),
     "unshuffle_auction": (
         *(_pointer, _long, _long, _long, _int, _double, _double, _pointer, _pointer, _pointer, _pointer, _pointer),

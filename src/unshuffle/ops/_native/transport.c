@@ -1,6 +1,7 @@
 /* Entropic transport of samples to classes: one read of the matrix, which tells what every class receives.
 
-   Rows lie dense in blocks. A block's masses are summed apart and added up in order, so that threads, which take whole
+   A read may keep the exponentials that it computes, and later reads, for offsets near those of the first, take these:
+   shares then differ by one factor a class. Rows lie dense in blocks. A block's masses are summed apart and added up in order, so that threads, which take whole
    blocks, do not show in the answer. Masses are summed in the precision of the rows over short runs only. */
 #include <stdlib.h>
 
@@ -30,6 +31,8 @@ typedef struct {
     double *levels;        /* of each sample log sum exp(power * value + offset) at an earlier read, or NaN */
     void *tops;            /* of each sample the largest value, where the level is known */
     int64_t *labels;       /* the class of the largest share; or NULL, and then known levels may stay as they are */
+    void *shares;          /* room for the exponentials, rows of whole lanes; or NULL */
+    const void *factors;   /* of the classes, by which shares of an earlier read have grown; or NULL: they are made */
     double *masses;        /* of each class, for each block */
     int64_t *bad;          /* for each block the first row that no sample may have, or -1 */
     int32_t wide;
@@ -96,21 +99,23 @@ static int64_t sum_up(const Pass *p, int64_t blocks, double *masses)
    the levels for these offsets. A sample of weight 0 has neither. */
 EXPORT int unshuffle_transport(const void *values, int64_t rows, int64_t classes, int64_t row_stride, int32_t wide,
                                double power, const double *offsets, const double *weights,
-                               double *masses, double *levels, void *tops, int64_t *labels, int64_t *bad, int64_t threads)
+                               double *masses, double *levels, void *tops, int64_t *labels, void *shares,
+                               const double *factors, int64_t *bad, int64_t threads)
 {
     const int64_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     const int64_t padded = (classes + LANES_AT_MOST - 1) / LANES_AT_MOST * LANES_AT_MOST;
-    const size_t parts = 2 * (size_t)padded * sizeof(double), sums = (size_t)(blocks * classes) * sizeof(double);
+    const size_t parts = 3 * (size_t)padded * sizeof(double), sums = (size_t)(blocks * classes) * sizeof(double);
     char *memory = malloc(parts + sums + (size_t)blocks * sizeof(int64_t) + CACHE_LINE);
     if (!memory)
         return OUT_OF_MEMORY;
     char *room = aligned(memory);
     if (wide)
-        split_offsets_of_doubles(offsets, classes, padded, (double *)room);
+        split_offsets_of_doubles(offsets, factors, classes, padded, (double *)room);
     else
-        split_offsets_of_floats(offsets, classes, padded, (float *)room);
-    Pass pass = {values, rows, classes, row_stride, power, room, weights, levels, tops, labels, (double *)(room + parts),
-                 (int64_t *)(room + parts + sums), wide};
+        split_offsets_of_floats(offsets, factors, classes, padded, (float *)room);
+    const void *grown = factors ? room + 2 * (size_t)padded * (wide ? sizeof(double) : sizeof(float)) : NULL;
+    Pass pass = {values, rows, classes, row_stride, power, room, weights, levels, tops, labels, shares, grown,
+                 (double *)(room + parts), (int64_t *)(room + parts + sums), wide};
     int status = share_rows(add_blocks, &pass, blocks, threads);
     if (status == DONE)
         *bad = sum_up(&pass, blocks, masses);

@@ -69,6 +69,27 @@ INLINED REAL NAME(share_row)(const NAME(Scale) *s, const NAME(Row) *row, int64_t
     return row->whole < lanes ? sum + NAME(share_out)(s, row->last, row->whole, LANES_AT_MOST, shares) : sum;
 }
 
+/* Shares of an earlier read, grown by the factors of the classes, and their sum. */
+INLINED REAL NAME(grow_row)(const REAL *kept, const REAL *factors, int64_t lanes, REAL *shares)
+{
+    REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t k = 0; k < lanes; k++) {
+        REAL share = kept[k] * factors[k];
+        shares[k] = share;
+        sum += share;
+    }
+    return sum;
+}
+
+/* Keeps the shares of a row, but for those that no factor makes count: the others never become denormal numbers. */
+INLINED void NAME(keep_row)(const REAL *shares, int64_t lanes, REAL *kept)
+{
+#pragma omp simd
+    for (int64_t k = 0; k < lanes; k++)
+        kept[k] = shares[k] < (REAL)1e-27 ? 0 : shares[k];
+}
+
 /* Looks for the largest number and the largest worth, so that the shares are from 0 to 1; returns 0 if that fails. */
 INLINED int NAME(set_level)(NAME(Scale) *s, const NAME(Row) *row, int64_t lanes)
 {
@@ -83,14 +104,15 @@ INLINED int NAME(set_level)(NAME(Scale) *s, const NAME(Row) *row, int64_t lanes)
     return most > -INFINITY;
 }
 
-/* Adds the shares of one sample to the masses of a run; returns 0 if the row holds what no sample may. */
-INLINED int NAME(add_row)(const Pass *p, int64_t i, NAME(Scale) *s, REAL *shares, REAL *run, int64_t lanes)
+/* Computes the shares of one sample, relative to a level near its own; returns their sum, or 0 if the row holds what no
+   sample may. The level is that of an earlier read, if it is near: no need to look for the largest number first. */
+INLINED REAL NAME(compute_row)(const Pass *p, int64_t i, NAME(Scale) *s, REAL *shares, int64_t lanes)
 {
     NAME(Row) row;
     NAME(read_row)(p, i, &row);
     REAL *top = (REAL *)p->tops + i, sum = 0;
     int known = p->levels[i] == p->levels[i];
-    if (known) { /* the sum is near that of an earlier read: no need to look for the largest first */
+    if (known) {
         s->top = *top;
         s->level = (REAL)(p->levels[i] - p->power * (double)*top);
         sum = NAME(share_row)(s, &row, lanes, shares);
@@ -103,10 +125,30 @@ INLINED int NAME(add_row)(const Pass *p, int64_t i, NAME(Scale) *s, REAL *shares
         if (!(sum > 0 && sum < INFINITY))
             return 0;
     }
-    if (!known || p->labels) {
+    if (p->shares) { /* they are relative to this level, no other */
+        *top = s->top;
+        p->levels[i] = p->power * (double)s->top + (double)s->level;
+    } else if (!known || p->labels) {
         *top = s->top;
         p->levels[i] = p->power * (double)s->top + ((double)s->level + log((double)sum));
     }
+    return sum;
+}
+
+/* Adds the shares of one sample to the masses of a run; returns 0 if the row holds what no sample may. */
+INLINED int NAME(add_row)(const Pass *p, int64_t i, NAME(Scale) *s, REAL *shares, REAL *run, int64_t lanes)
+{
+    REAL *kept = p->shares ? (REAL *)p->shares + i * lanes : NULL, sum;
+    if (p->factors)
+        sum = NAME(grow_row)(kept, (const REAL *)p->factors, lanes, shares);
+    else
+        sum = NAME(compute_row)(p, i, s, shares, lanes);
+    if (!(sum > 0))
+        return 0;
+    if (kept && !p->factors)
+        NAME(keep_row)(shares, lanes, kept);
+    if (kept && p->labels)
+        p->levels[i] += log((double)sum);
     const REAL w = (REAL)((p->weights ? p->weights[i] : 1.0) * RAISED) / sum;
 #pragma omp simd
     for (int64_t k = 0; k < lanes; k++)
@@ -134,7 +176,9 @@ LANES static int64_t NAME(add_block)(const Pass *p, int64_t first, int64_t last,
         for (int64_t i = begin; i < last && i < begin + RUN_ROWS; i++) {
             if (p->weights && p->weights[i] == 0.0)
                 continue;
-            if (i + 1 < p->rows)
+            if (i + 1 < p->rows && p->factors)
+                fetch((const REAL *)p->shares + (i + 1) * lanes, lanes * (int64_t)sizeof(REAL));
+            else if (i + 1 < p->rows)
                 fetch((const REAL *)p->values + (i + 1) * p->row_stride, p->classes * (int64_t)sizeof(REAL));
             if (!NAME(add_row)(p, i, &scale, shares, run, lanes))
                 return i;
@@ -147,11 +191,13 @@ LANES static int64_t NAME(add_block)(const Pass *p, int64_t first, int64_t last,
     return -1;
 }
 
-/* The offsets of the classes in REAL, and what is left of them; slots beyond the classes are forbidden. */
-static void NAME(split_offsets)(const double *offsets, int64_t classes, int64_t lanes, REAL *parts)
+/* The offsets of the classes in REAL, what is left of them, and the factors; slots beyond the classes are forbidden. */
+static void NAME(split_offsets)(const double *offsets, const double *factors, int64_t classes, int64_t lanes,
+                                REAL *parts)
 {
     for (int64_t k = 0; k < lanes; k++) {
         parts[k] = k < classes ? (REAL)offsets[k] : -INFINITY;
         parts[lanes + k] = parts[k] > -INFINITY ? (REAL)(offsets[k] - (double)parts[k]) : 0;
+        parts[2 * lanes + k] = factors && k < classes ? (REAL)factors[k] : 0;
     }
 }
