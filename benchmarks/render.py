@@ -37,8 +37,8 @@ def line(row: Row) -> str:
         return _aligned((*first, row["note"] or row["verdict"]))
     low, high = row["ratio_quartiles"]
     times = (
-        _with_quartiles(row["ours_us"]),
-        _with_quartiles(row["peer_us"]),
+        with_quartiles(row["ours_us"]),
+        with_quartiles(row["peer_us"]),
         f"{row['ratio']:.2f} [{low:.2f} {high:.2f}]",
     )
     forward = "" if row["timed"] != "forward" else "  forward only: the peer's gradients are off"
@@ -66,7 +66,8 @@ def _aligned(cells: Iterable[str]) -> str:
     return " ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS)).rstrip()
 
 
-def _with_quartiles(times: list[float]) -> str:
+def with_quartiles(times: list[float]) -> str:
+    """The median in microseconds, in a unit that suits it, between the quartiles."""
     low, middle, high = times
     unit, scale = _unit(middle)
     return f"{middle / scale:.3g} [{low / scale:.3g} {high / scale:.3g}] {unit}"
@@ -99,9 +100,9 @@ def fill(results: Path, pages: list[Path]) -> None:
 def _speed(report: Report) -> str:
     """Peer time over ours, one column a number of threads."""
     threads = sorted({row["threads"] for row in report["rows"]})
-    head = ["operator", "batch × n", "input", "peer", *(f"{_count(t)}: ours" for t in threads)]
-    head += [*(f"{_count(t)}: peer / ours" for t in threads), "target"]
-    return _table(head, [_speed_cells(group, threads) for group in _by_case(report["rows"], sweep=False)])
+    head = ["operator", "batch × n", "input", "peer", *(f"{count(t)}: ours" for t in threads)]
+    head += [*(f"{count(t)}: peer / ours" for t in threads), "target"]
+    return table(head, [_speed_cells(group, threads) for group in _by_case(report["rows"], sweep=False)])
 
 
 def _speed_cells(group: dict[int, Row], threads: list[int]) -> list[str]:
@@ -110,7 +111,7 @@ def _speed_cells(group: dict[int, Row], threads: list[int]) -> list[str]:
     peer = {"monte-carlo": "10 draws"}.get(row["peer"], row["peer"])
     cells = [f"`{row['operator']}`", f"{row['batch']} × {row['n']}", option, peer]
     timed = [group[t] if "ratio" in group.get(t, {}) else None for t in threads]
-    cells += [_time(found["ours_us"][1]) if found else "–" for found in timed]
+    cells += [time(found["ours_us"][1]) if found else "–" for found in timed]
     cells += [_ratio(found) if found else "another function" for found in timed]
     return [*cells, f"{row['target']:g}" if row["target"] is not None else "–"]
 
@@ -125,14 +126,14 @@ def _crossover(report: Report) -> str:
     """The sweep: how exact expected ranks compare with ten draws as n grows."""
     rows = [row for row in report["rows"] if row["operator"] == "crossover" and "ratio" in row]
     columns = sorted({(row["strength"], row["threads"]) for row in rows})
-    head = ["n (batch)", *(f"σ = {sigma:g}, {_count(threads)}" for sigma, threads in columns)]
+    head = ["n (batch)", *(f"σ = {sigma:g}, {count(threads)}" for sigma, threads in columns)]
     ratio = {(row["n"], (row["strength"], row["threads"])): row["ratio"] for row in rows}
     sizes = dict.fromkeys((row["n"], row["batch"]) for row in rows)
     body = [[f"{n} ({batch})", *(f"{ratio[n, c]:.2f}" for c in columns)] for n, batch in sizes]
     meets = {(found["sigma"], found["threads"]): found["n"] for found in report["crossover"]}
     smallest = min((n for n, _ in sizes), default=0)
     last = ["**even at n ≈**", *(_meeting(meets.get(c), smallest) for c in columns)]
-    return _table(head, [*body, last])
+    return table(head, [*body, last])
 
 
 def _meeting(n: int | None, smallest: int) -> str:
@@ -151,7 +152,7 @@ def _accuracy(report: Report) -> str:
             errors = [_error(e) for e in (*row["errors"]["ours_float32"], *row["errors"]["peer_float32"])]
             size = f"{row['batch']} × {row['n']}"
             body.append([f"`{row['operator']}`", size, row["law"], row["peer"], *errors])
-    return _table(head, body)
+    return table(head, body)
 
 
 def _error(relative: float | None) -> str:
@@ -186,16 +187,19 @@ def _by_case(rows: list[Row], *, sweep: bool) -> list[dict[int, Row]]:
     return list(groups.values())
 
 
-def _table(head: list[str], body: list[list[str]]) -> str:
+def table(head: list[str], body: list[list[str]]) -> str:
+    """A table in Markdown."""
     rule = ["---"] * len(head)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *body])
 
 
-def _count(threads: int) -> str:
+def count(threads: int) -> str:
+    """How many threads, in words."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
-def _time(microseconds: float) -> str:
+def time(microseconds: float) -> str:
+    """A duration, in a unit that suits it."""
     unit, scale = _unit(microseconds)
     return f"{microseconds / scale:.3g} {unit.replace('us', 'µs')}"
 

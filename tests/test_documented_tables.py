@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
@@ -44,6 +45,18 @@ def test_the_comparison_of_operators_is_that_of_its_measured_lines(monkeypatch):
 
     assert all(f"| {name} |" in filled for name in task.CONTENDERS)
     assert filled == page.read_text()
+
+
+def test_the_speeds_of_matching_are_those_of_their_measured_lines(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    tables = script("benchmarks/matching_tables.py")
+    report = json.loads((ROOT / "benchmarks" / "results" / "matching.json").read_text())
+    text = (ROOT / "docs" / "ops" / "matching.md").read_text()
+
+    filled = tables.filled(report, text)
+
+    assert all(row["size"] in filled for row in report["rows"])
+    assert filled == text
 
 
 def test_the_comparison_shows_what_the_page_says_of_it(monkeypatch):

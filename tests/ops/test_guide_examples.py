@@ -1,4 +1,4 @@
-"""The programs of the guide to ranking run as they are printed, and learn what their last lines say."""
+"""The programs of the guides run as they are printed, and learn what their last lines say."""
 
 import re
 from pathlib import Path
@@ -6,24 +6,39 @@ from pathlib import Path
 import pytest
 import torch
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "ranking.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-HEADINGS = re.findall(r"^## (.*)$", PAGE.read_text(), re.MULTILINE)
+GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
+COUNTS = {"ranking.md": 4, "matching.md": 3}
 
 
-def test_every_recipe_has_one_program():
-    assert len(BLOCKS) == len(HEADINGS) == 4
+def programs(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (GUIDES / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("program", BLOCKS, ids=HEADINGS)
-def test_the_program_learns_beyond_the_bound_it_names(program, capsys):
+def headings(page: str) -> list[str]:
+    return re.findall(r"^## (.*)$", (GUIDES / page).read_text(), re.MULTILINE)
+
+
+PROGRAMS = [
+    pytest.param(page, program, id=heading)
+    for page in COUNTS
+    for program, heading in zip(programs(page), headings(page))
+]
+
+
+@pytest.mark.parametrize("page", COUNTS)
+def test_every_recipe_has_one_program(page):
+    assert len(programs(page)) == len(headings(page)) == COUNTS[page]
+
+
+@pytest.mark.parametrize(("page", "program"), PROGRAMS)
+def test_the_program_learns_beyond_the_bound_it_names(page, program, capsys):
     (bound,) = re.findall(r"# above ([\d.]+)\n\Z", program)
     names: dict[str, float] = {}
     if "sklearn" in program:
         pytest.importorskip("sklearn")
 
     with torch.random.fork_rng():
-        exec(compile(program, str(PAGE), "exec"), names)
+        exec(compile(program, page, "exec"), names)
 
     assert names["before"] < float(bound) - 0.2
     assert names["after"] > float(bound)
