@@ -186,31 +186,38 @@ def _first_offsets(log_probabilities: Tensor) -> Tensor:
     return -total.log()
 
 
-def _our_transport(log_probabilities: Tensor, *, start: Tensor | None = None) -> Answer:
-    found = ops.transport(log_probabilities, power=POWER, tolerance=0.0, max_iters=ITERATIONS, start=start)
+def our_transport(log_probabilities: Tensor, *, spare_memory: bool, start: Tensor | None = None) -> Answer:
+    """Labels and class scalings, after as many iterations as the peers make."""
+    found = ops.transport(
+        log_probabilities, power=POWER, tolerance=0.0, max_iters=ITERATIONS, start=start, spare_memory=spare_memory
+    )
     return peers.labels_and_offsets(found.labels, found.class_offsets)
 
 
 def from_their_start(log_probabilities: Tensor) -> Answer:
     """The same iterations as the peers', which begin with the other step."""
-    return _our_transport(log_probabilities, start=_first_offsets(log_probabilities))
+    return our_transport(log_probabilities, spare_memory=False, start=_first_offsets(log_probabilities))
 
 
 def _transport() -> list[Case]:
-    beside: list[tuple[str, Function, float]] = [("numpy, float64", peers.numpy_loop, 1.5), ("POT", peers.pot, 4.0)]
+    beside: list[tuple[str, bool, Function, float | None]] = [
+        ("normal", False, peers.numpy_loop, 1.5),
+        ("normal", False, peers.pot, 4.0),
+        ("normal, `spare_memory`", True, peers.pot, None),
+    ]
     return [
         Case(
             operator="transport",
             size=f"{samples:,} × {classes:,}",
-            law="normal",
-            peer=peer,
+            law=law,
+            peer="POT" if function is peers.pot else "numpy, float64",
             inputs=partial(_log_probabilities, samples, classes),
-            ours=_our_transport,
+            ours=partial(our_transport, spare_memory=spare_memory),
             theirs=function,
             target=target,
             answer="labels",
             large=True,
         )
         for samples, classes in ((50_000, 128), (100_000, 3_000))
-        for peer, function, target in beside
+        for law, spare_memory, function, target in beside
     ]

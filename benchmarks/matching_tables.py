@@ -105,12 +105,14 @@ def _ratio(row: Row, ratio: str, target: str) -> str:
 
 def _memory(rows: list[Row]) -> str:
     """What a call needs at its peak beside its input, in a fresh process."""
-    head = ["size", "the matrix", "ours", "peer", "peer's"]
+    head = ["size", "the matrix", "input", "ours", "of the matrix", "peer", "peer's"]
     body = []
     for row in rows:
         if "peak_bytes" in row and row["threads"] == 1:
             ours, peer = (row["peak_bytes"][side] for side in ("ours", "peer"))
-            body.append([row["size"], _size(row["matrix_bytes"]), _size(ours), row["peer"], _size(peer)])
+            share = "–" if ours is None else f"{ours / row['matrix_bytes']:.2f}"
+            matrix = _size(row["matrix_bytes"])
+            body.append([row["size"], matrix, row["law"], _size(ours), share, row["peer"], _size(peer)])
     return table(head, body)
 
 

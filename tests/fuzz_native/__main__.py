@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import assignment
+import network
 import numpy as np
 import ranks
 import sinkhorn
@@ -34,7 +35,7 @@ from memory import Memory
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src/unshuffle/ops/_native"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
-KINDS = (ranks, assignment, sinkhorn, transport)
+KINDS = (ranks, network, assignment, sinkhorn, transport)
 CALLED = set().union(*(kind.CALLED for kind in KINDS))
 DRAWS = [draw for kind in KINDS for draw in kind.DRAWS]
 

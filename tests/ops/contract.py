@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,6 +24,7 @@ from unshuffle.ops.perturbed_sort import perturbed_sort
 from unshuffle.ops.relaxed_sort import neural_sort, soft_sort_matrix
 from unshuffle.ops.soft_rank import soft_rank, soft_sort
 from unshuffle.ops.soft_topk import soft_topk
+from unshuffle.ops.sorting_network import sorting_network, sorting_network_apply
 from unshuffle.permutations import to_ranks
 
 Claim = Literal[
@@ -33,6 +35,8 @@ Claim = Literal[
     "zero strength",  # strength 0 is accepted, and gives the hard answer
     "flat limit",  # an unbounded strength tells no items apart
     "equal values",  # equal values, or one alone, have the flat answer
+    "relabelling",  # names of items carry no meaning, so that ties share an answer
+    "ascending",  # softly sorted values ascend
     "total",  # the answer's total is that of the flat one
     "range",  # no answer lies beyond the hard ones
     "units",  # values and strength in other units tell nothing new
@@ -42,6 +46,7 @@ Claim = Literal[
     "mask",  # takes a mask of present items
     "choice",  # an option of the operator is one word of a list
     "limit of size",  # large sets are solved in another way, and transforms refuse them
+    "thousands",  # sets of thousands are nothing special
     "a million",  # a million items are quick, and as exact in float32 as in float64
     "native",  # runs in C as well as in PyTorch
 ]
@@ -60,6 +65,10 @@ class Kind:
     """By how much an answer moves when all values move by one."""
     axes: int = 1
     """How many axes of the answer one set takes."""
+
+    def of_present(self, answer: Tensor, present: Tensor) -> Tensor:
+        """What one set's answer says of the items that are present."""
+        return answer[present] if self.axes == 1 else answer[present][:, present]
 
 
 RANKS = Kind(lambda answer, p: answer[p], lambda values: (1, values.shape[-1]), 0)
@@ -93,10 +102,14 @@ class Case:
     """What the strength is measured in."""
     usual: float = 0.7
     """A strength at which the answer is neither hard nor flat for standard normal values."""
+    inverse: bool = False
+    """The keyword takes one over the strength."""
 
     def __call__(self, values: Tensor, *, strength: float | None = None, dim: int = -1, **more: Any) -> Tensor:
-        options = {self.strength: self.usual if strength is None else strength, **self.options, **more}
-        return self.operator(values, dim=dim, **options)
+        strength = self.usual if strength is None else strength
+        if self.inverse:
+            strength = 1 / strength if strength else math.inf
+        return self.operator(values, dim=dim, **{self.strength: strength, **self.options, **more})
 
     def in_units(self, strength: float, unit: float) -> float:
         """The strength for values that are ``unit`` times as large."""
@@ -173,6 +186,35 @@ def three_of_them(values: Tensor, *, dim: int = -1, **options: Any) -> Tensor:
     """Soft top-k of three items, or of all where there are fewer."""
     there = -values.ndim <= dim < values.ndim
     return soft_topk(values, min(3, values.shape[dim]) if there else 0, dim=dim, **options)
+
+
+def sorted_by_network(values: Tensor, **options: Any) -> Tensor:
+    return sorting_network(values, **options).values
+
+
+def matrix_of_network(values: Tensor, **options: Any) -> Tensor:
+    return sorting_network(values, **options).matrix
+
+
+def carried_units(
+    values: Tensor,
+    *,
+    vectors_of: Literal["items", "positions"],
+    mask: Tensor | None = None,
+    dim: int = -1,
+    **options: Any,
+) -> Tensor:
+    """The matrix again, by what unit vectors become."""
+    there = -values.ndim <= dim < values.ndim
+    units = torch.eye(values.shape[dim] if there else 0, dtype=values.dtype if values.is_floating_point() else None)
+    units = units.to(values.device)
+    carried = sorting_network_apply(values, units, vectors_of=vectors_of, mask=mask, dim=dim, **options)
+    if vectors_of == "positions":
+        return carried
+    if mask is None:
+        return carried.mT
+    # In a set with NaN, a vector is NaN whole, whichever items it knows of.
+    return carried.mT.where(mask.expand_as(values).movedim(dim, -1).unsqueeze(-1), 0.0)
 
 
 _NO_MASK: dict[Claim, str] = {"mask": "the operator takes no mask"}
@@ -300,6 +342,37 @@ _BLACKBOX_RANK = Case(
         "limit of size": "it is one sort at any size",
     },
 )
+_NETWORK_VALUES = Case(
+    name="sorting_network",
+    operator=sorted_by_network,
+    kind=SORTED,
+    strength="steepness",
+    hard=ascending,
+    flat=mean,
+    options={"network": "odd_even"},
+    inverse=True,
+    lacks={
+        "flat limit": "comparators that mix evenly do not mix all items evenly",
+        "ascending": "neighbours are mixed with others after they met",
+        "relabelling": "the order of the items says who meets whom",
+        "far values": "a value that travels far changes who meets whom; an infinite one has no part in it",
+        "limit of size": "all layers are gone through, whatever their number",
+        "thousands": "a network of n items has up to n layers, and its matrix n * n entries in each",
+        "a million": "a network of n items has up to n layers, and its matrix n * n entries in each",
+    },
+)
+_NETWORK_MATRIX = replace(
+    _NETWORK_VALUES,
+    operator=matrix_of_network,
+    kind=MATRIX,
+    hard=placed,
+    flat=anywhere,
+    total=column_sums,
+    lacks={
+        **_NETWORK_VALUES.lacks,
+        "equal values": "comparators that mix evenly do not mix all items evenly",
+    },
+)
 
 
 def _choice(case: Case, **changes: Any) -> Case:
@@ -334,6 +407,20 @@ _CONTRACTS = {
     soft_sort_matrix: [replace(_NEURAL_SORT, name="soft_sort_matrix", operator=soft_sort_matrix)],
     ot_rank: [_OT_RANK],
     blackbox_rank: [_BLACKBOX_RANK],
+    sorting_network: [
+        replace(case, name=f"sorting_network[{network}, {said}]", options={"network": network})
+        for case, said in ((_NETWORK_VALUES, "values"), (_NETWORK_MATRIX, "matrix"))
+        for network in ("odd_even", "bitonic")
+    ],
+    sorting_network_apply: [
+        replace(
+            _NETWORK_MATRIX,
+            name=f"sorting_network_apply[{network}, {vectors_of}]",
+            operator=partial(carried_units, vectors_of=vectors_of),
+            options={"network": network},
+        )
+        for network, vectors_of in (("odd_even", "items"), ("bitonic", "positions"))
+    ],
 }
 
 # An operator that joins `ops.ALL` without a contract fails here, at collection.

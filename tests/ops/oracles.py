@@ -1,12 +1,14 @@
-"""Other ways to the same answers: enumeration, convex programmes, bisection, optimality conditions."""
+"""Other ways to the same answers: enumeration, convex programmes, bisection, optimality conditions, matrix products."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.optimize import isotonic_regression, minimize, nnls
+from scipy.special import ndtr
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -122,3 +124,59 @@ def balanced_in_logarithms(scores: torch.Tensor, temperature: float, num_iters: 
         log_plan = log_plan - log_plan.logsumexp(-1, keepdim=True)
         log_plan = log_plan - log_plan.logsumexp(-2, keepdim=True) + np.log(n / m)
     return log_plan.exp()
+
+
+# --------------------------------------------------------------------------------------------------- sorting networks
+
+ALPHA: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "logistic": lambda d, s: 1 / (1 + np.exp(-s * d)),
+    "logistic_phi": lambda d, s: 1 / (1 + np.exp(-s * d / (np.abs(d) + 1e-10) ** 0.25)),
+    "gaussian": lambda d, s: ndtr(s * d),
+    "reciprocal": lambda d, s: 0.5 * (s * d / (2 + np.abs(s * d)) + 1),
+    "cauchy": lambda d, s: np.arctan(s * d) / np.pi + 0.5,
+    "optimal": lambda d, s: np.where(
+        np.abs(s * d) < 0.25,
+        s * d + 0.5,
+        np.where(s * d > 0, 1 - 1 / np.maximum(16 * s * d, 1), 1 / np.maximum(-16 * s * d, 1)),
+    ),
+}
+"""What share of the first of two values, d below the second, the smaller one keeps."""
+
+
+def comparators(network: str, n: int) -> list[tuple[int, int]]:
+    """All comparators one after the other, as the wires of the smaller and of the larger value."""
+    if network == "odd_even":
+        return [(wire, wire + 1) for layer in range(n) for wire in range(layer % 2, n - 1, 2)]
+    size = 1 << max(n - 1, 0).bit_length()
+    left_out = size - n
+    return [(low - left_out, high - left_out) for low, high in _bitonic(0, size, True) if min(low, high) >= left_out]
+
+
+def _bitonic(first: int, size: int, up: bool) -> list[tuple[int, int]]:
+    """Batcher's recursion: one half upwards, the other downwards, then merged."""
+    if size < 2:
+        return []
+    half = size // 2
+    halves = _bitonic(first, half, True) + _bitonic(first + half, half, False)
+    return halves + _merge(first, size, up)
+
+
+def _merge(first: int, size: int, up: bool) -> list[tuple[int, int]]:
+    if size < 2:
+        return []
+    half = size // 2
+    pairs = [(wire, wire + half) for wire in range(first, first + half)]
+    met = pairs if up else [(high, low) for low, high in pairs]
+    return met + _merge(first, half, up) + _merge(first + half, half, up)
+
+
+def matrix_of_network(values: np.ndarray, network: str, relaxation: str, steepness: float) -> np.ndarray:
+    """The product of one matrix a comparator; items on rows, positions on columns."""
+    n = len(values)
+    whole, now = np.eye(n), values.astype(np.float64)
+    for low, high in comparators(network, n):
+        alpha = ALPHA[relaxation](np.array(now[high] - now[low]), steepness)
+        swap = np.eye(n)
+        swap[[low, low, high, high], [low, high, low, high]] = [alpha, 1 - alpha, 1 - alpha, alpha]
+        now, whole = now @ swap, whole @ swap
+    return whole

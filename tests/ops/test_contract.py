@@ -274,7 +274,7 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(case):
 # ------------------------------------------------------------------------------------------------------- properties
 
 
-@every_operator
+@promising("relabelling")
 @drawn
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**31), strength=st.sampled_from([0.05, 0.3, 1.0, 30.0]))
 def test_names_of_items_carry_no_meaning(case, path, n, seed, strength):
@@ -312,7 +312,7 @@ def test_no_answer_lies_beyond_the_hard_ones(case, path, values, strength):
     assert (answer <= highest + 1e-9).all()
 
 
-@promising(kinds=(RANKS, MEMBERSHIPS, MATRIX))
+@promising("relabelling", kinds=(RANKS, MEMBERSHIPS, MATRIX))
 @drawn
 @given(values=sets_with_ties)
 def test_tied_items_share_an_answer(case, path, values):
@@ -333,7 +333,7 @@ def test_larger_items_get_no_less(case, path, values):
     assert (case(values)[values.argsort()].diff() >= -1e-12).all()
 
 
-@promising(kinds=(SORTED,))
+@promising("ascending", kinds=(SORTED,))
 @drawn
 @given(n=st.integers(1, 9), seed=st.integers(0, 2**31), strength=st.sampled_from([0.05, 1.0, 30.0]))
 def test_softly_sorted_values_ascend(case, path, n, seed, strength):
@@ -393,6 +393,8 @@ def test_an_unbounded_strength_gives_all_items_the_same(case, path, n):
 @drawn
 @given(values=sets_with_ties)
 def test_no_strength_gives_the_hard_answer_and_ties_share(case, path, values):
+    if "relabelling" in case.lacks:  # ties are told apart by their names
+        values = list(dict.fromkeys(values))
     values = torch.tensor(values, dtype=F64)
 
     torch.testing.assert_close(case(values, strength=0.0), case.hard(values))
@@ -557,20 +559,20 @@ def test_a_masked_set_is_answered_as_the_set_without_its_masked_items(case, path
 
     assert (answer[~mask] == 0).all()
     for row, present, found in zip(values, mask, answer):
-        torch.testing.assert_close(found[present], case(row[present], strength=strength))
+        torch.testing.assert_close(case.kind.of_present(found, present), case(row[present], strength=strength))
 
 
 @promising("mask", sizes=BELOW_AND_ABOVE)
 def test_the_gradient_of_a_masked_set_is_that_of_the_set_without_its_masked_items(case, path, n):
     values, mask = numbers(4, n).requires_grad_(), hidden(n)
-    slopes = numbers(4, n, seed=1)
+    slopes = numbers(*shape_of(case, values), seed=1)
 
     (gradients,) = torch.autograd.grad(case(values, mask=mask), values, slopes)
 
     assert (gradients[~mask] == 0).all()
     for row, present, slope, found in zip(values.detach(), mask, slopes, gradients):
         short = row[present].requires_grad_()
-        (expected,) = torch.autograd.grad(case(short), short, slope[present])
+        (expected,) = torch.autograd.grad(case(short), short, case.kind.of_present(slope, present))
         torch.testing.assert_close(found[present], expected)
 
 
@@ -593,7 +595,7 @@ def test_nan_in_a_present_slot_spoils_all_present_slots_of_its_set_and_no_other(
 
     answer, slope = case(values, mask=mask), gradient(case, values, mask=mask)
 
-    assert answer[3][mask[3]].isnan().all()
+    assert case.kind.of_present(answer[3], mask[3]).isnan().all()
     assert (answer[~mask] == 0).all()
     assert answer[:3].isfinite().all()
     assert (slope[~mask] == 0).all()
@@ -614,9 +616,10 @@ def test_a_mask_broadcasts_to_the_values(case, path, shape):
 def test_a_mask_follows_the_axis_of_the_items(case, path, dim):
     values, mask = numbers(5, 4, 6), torch.rand(5, 4, 6, generator=torch.Generator().manual_seed(1)) < 0.6
 
-    moved = case(values.movedim(dim, -1), mask=mask.movedim(dim, -1)).movedim(-1, dim)
+    moved = case(values.movedim(dim, -1), mask=mask.movedim(dim, -1))
 
-    torch.testing.assert_close(case(values, mask=mask, dim=dim), moved)
+    expected = moved if case.kind.axes == 2 else moved.movedim(-1, dim)
+    torch.testing.assert_close(case(values, mask=mask, dim=dim), expected)
 
 
 @promising("mask")
@@ -666,14 +669,17 @@ def calls(draw: st.DrawFn, case: Case) -> tuple[torch.Tensor, dict[str, Any]]:
     shape = tuple(draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)))
     seed = draw(st.integers(0, 2**31))
     values = numbers(*shape, seed=seed)
-    if draw(st.booleans()):
+    tied = draw(st.booleans())
+    if tied:
         values = values.round()
     for place in draw(st.lists(st.integers(0, values.numel() - 1), max_size=2)) if values.numel() else ():
         values.view(-1)[place] = draw(st.sampled_from([NAN, INF, -INF, 1e300]))
     least = 1e-3 if "zero strength" in case.lacks else 0.0
+    # Odd ones: a gap of exactly one strength is a kink, with two derivatives to choose from. So is a tie of the first
+    # k, where what is left for the others is lost in rounding.
+    sharp = [least, 0.0107] if not tied or case.kind is not MEMBERSHIPS else []
     options: dict[str, Any] = {
-        # Odd ones: a gap of exactly one strength is a kink, with two derivatives to choose from.
-        "strength": draw(st.sampled_from([least, 0.0107, 0.3217, 1.0713, 20.331])),
+        "strength": draw(st.sampled_from([*sharp, 0.3217, 1.0713, 20.331])),
         "dim": draw(st.integers(-len(shape), len(shape) - 1)),
         "mask": numbers(*shape, seed=seed + 1) < 0.5 if draw(st.booleans()) else None,
     }
@@ -688,9 +694,9 @@ def calls(draw: st.DrawFn, case: Case) -> tuple[torch.Tensor, dict[str, Any]]:
 def test_both_paths_give_the_same_values_and_gradients(case, data):
     values, options = data.draw(calls(case))
     values.requires_grad_()
-    slope = numbers(*values.shape, seed=1)
 
     native = case(values, **options)
+    slope = numbers(*native.shape, seed=1)
     (native_slope,) = torch.autograd.grad(native, values, slope)
     with _native.disabled():
         plain = case(values, **options)
@@ -701,7 +707,7 @@ def test_both_paths_give_the_same_values_and_gradients(case, data):
 
 
 @with_the_library
-@promising("native", paths=False)
+@promising("native", "thousands", paths=False)
 def test_both_paths_agree_on_sets_of_a_thousand(case):
     values = numbers(3, 1000)
     native, native_slope = case(values), gradient(case, values)
@@ -714,7 +720,8 @@ def test_both_paths_agree_on_sets_of_a_thousand(case):
 @with_the_library
 @promising("native", paths=False)
 def test_the_number_of_threads_does_not_show(case):
-    values, mask = numbers(100, 300), numbers(100, 300, seed=1) < 0.5  # enough for a second thread
+    n = 60 if "thousands" in case.lacks else 300
+    values, mask = numbers(100, n), numbers(100, n, seed=1) < 0.5  # enough for a second thread
     alone = case(values, mask=mask), gradient(case, values, mask=mask)
 
     before = torch.get_num_threads()

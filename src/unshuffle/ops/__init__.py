@@ -15,6 +15,7 @@ from unshuffle.ops.relaxed_sort import neural_sort, soft_sort_matrix
 from unshuffle.ops.sinkhorn import gumbel_sinkhorn, sinkhorn
 from unshuffle.ops.soft_rank import soft_rank, soft_sort
 from unshuffle.ops.soft_topk import soft_topk
+from unshuffle.ops.sorting_network import NetworkSort, sorting_network, sorting_network_apply
 from unshuffle.ops.transport import Transport, transport
 
 ALL = (
@@ -27,6 +28,8 @@ ALL = (
     soft_sort_matrix,
     ot_rank,
     blackbox_rank,
+    sorting_network,
+    sorting_network_apply,
     sinkhorn,
     gumbel_sinkhorn,
     assign,
@@ -35,6 +38,7 @@ ALL = (
 
 __all__ = [
     "ALL",
+    "NetworkSort",
     "Noise",
     "Transport",
     "assign",
@@ -51,5 +55,7 @@ __all__ = [
     "soft_sort",
     "soft_sort_matrix",
     "soft_topk",
+    "sorting_network",
+    "sorting_network_apply",
     "transport",
 ]

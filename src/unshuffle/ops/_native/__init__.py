@@ -34,6 +34,13 @@ _SIGNATURES = {
     ),
     "unshuffle_perturb": (*_ROWS, _int, _double, _pointer, _pointer, _pointer, _long),
     "unshuffle_perturb_slope": (*_ROWS, _int, _double, _pointer, _pointer, _long),
+    "unshuffle_network_sort": (*_ROWS, _int, _int, _double, _pointer, _pointer, _long),
+    "unshuffle_network_sort_slope": (*_ROWS, _int, _int, _double, _pointer, _pointer, _pointer, _long),
+    "unshuffle_network_carry": (*_ROWS, _int, _int, _double, _long, _int, _pointer, _pointer, _long),
+    "unshuffle_network_carry_slope": (
+        *(*_ROWS, _int, _int, _double, _long, _int),
+        *(_pointer, _pointer, _pointer, _pointer, _long),
+    ),
     "unshuffle_assign": (_pointer, _pointer, _long, _long, _long, _int, _pointer, _pointer, _long),
     "unshuffle_sinkhorn": (
         *(_pointer, _pointer, _long, _long, _long, _int, _long, _long, _double, _double),

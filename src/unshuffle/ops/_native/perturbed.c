@@ -11,40 +11,9 @@
 #include "parallel.h"
 #include "rows.h"
 #include "sort.h"
+#include "tails.h"
 
 enum { GAUSSIAN = 0, GUMBEL = 1 };
-
-/* e^(z^2) erfc(z) for z >= 0, to 1e-16: t = 3.5 / (3.5 + z) times a polynomial in u = 2 t - 1, its even and its odd
- * terms side by side. (The Chebyshev interpolant of degree 23, found in 60 digits; what was cut sums to 6.0e-18.) */
-static inline double scaled_erfc(double z)
-{
-    const double t = 3.5 / (3.5 + z), u = 2.0 * t - 1.0, w = u * u;
-    double even = -2.7924631691045342e-10;
-    even = even * w + 3.3597818871355161e-9;
-    even = even * w - 2.4720483544777163e-8;
-    even = even * w + 1.5774447750706495e-7;
-    even = even * w - 9.6922340652769437e-7;
-    even = even * w + 5.3277286026587994e-6;
-    even = even * w - 1.2017735602341009e-5;
-    even = even * w - 0.00037295848976203977;
-    even = even * w + 0.0075767485384179051;
-    even = even * w + 0.064496749042069337;
-    even = even * w + 0.19831818475275664;
-    even = even * w + 0.31058731121778859;
-    double odd = 8.9648322860721437e-11;
-    odd = odd * w - 9.3035299337607648e-10;
-    odd = odd * w + 5.6699404551578331e-9;
-    odd = odd * w - 3.2219268537273778e-8;
-    odd = odd * w + 2.2672609212794516e-7;
-    odd = odd * w - 2.0693607530943401e-6;
-    odd = odd * w + 2.1364759865405269e-5;
-    odd = odd * w - 0.0002041518866576033;
-    odd = odd * w + 0.00090772866664979829;
-    odd = odd * w + 0.026376773325446627;
-    odd = odd * w + 0.12435886477624941;
-    odd = odd * w + 0.26794277844774633;
-    return t * (odd * u + even);
-}
 
 /* ----------------------------------------------------------------------------------------------- pairs of scores */
 
