@@ -47,7 +47,8 @@ class _Kept(NamedTuple):
     """Exponentials of an earlier read; the levels are then those that these are relative to."""
 
     def rows(self, first: int, last: int) -> _Kept:
-        return _Kept(*(None if kept is None else kept[first:last] for kept in self))
+        labels, shares = (None if kept is None else kept[first:last] for kept in (self.labels, self.shares))
+        return _Kept(self.levels[first:last], self.tops[first:last], labels, shares)
 
 
 class Samples:
