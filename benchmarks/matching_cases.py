@@ -186,17 +186,19 @@ def _first_offsets(log_probabilities: Tensor) -> Tensor:
     return -total.log()
 
 
-def our_transport(log_probabilities: Tensor, *, spare_memory: bool, start: Tensor | None = None) -> Answer:
+def our_transport(log_probabilities: Tensor, *, spare_memory: bool) -> Answer:
     """Labels and class scalings, after as many iterations as the peers make."""
     found = ops.transport(
-        log_probabilities, power=POWER, tolerance=0.0, max_iters=ITERATIONS, start=start, spare_memory=spare_memory
+        log_probabilities, power=POWER, tolerance=0.0, max_iters=ITERATIONS, spare_memory=spare_memory
     )
     return peers.labels_and_offsets(found.labels, found.class_offsets)
 
 
 def from_their_start(log_probabilities: Tensor) -> Answer:
-    """The same iterations as the peers', which begin with the other step."""
-    return our_transport(log_probabilities, spare_memory=False, start=_first_offsets(log_probabilities))
+    """The very iterations of the peers, which begin with the other step: the first of theirs is our start."""
+    start = _first_offsets(log_probabilities)
+    found = ops.transport(log_probabilities, power=POWER, tolerance=0.0, max_iters=ITERATIONS - 1, start=start)
+    return peers.labels_and_offsets(found.labels, found.class_offsets)
 
 
 def _transport() -> list[Case]:
