@@ -1,12 +1,14 @@
 """Measures networks, matching and transport beside their peers, in one process, interleaved; see README.md.
 
 Run: python benchmarks/matching.py [--threads 1 2] [--only sinkhorn ...] [--out benchmarks/results/matching.json]
+     python benchmarks/matching.py --memory --out benchmarks/results/matching.json      (measures memory anew, no time)
      python benchmarks/matching.py --markdown docs/ops/matching.md      (fills that page's tables from the results)
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import subprocess
 import sys
@@ -45,6 +47,8 @@ def main() -> int:
     if options.markdown is not None:
         tables.fill(options.out or RESULTS, options.markdown)
         return 0
+    if options.memory:
+        return _measure_memory(options.out or RESULTS)
     chosen = [(i, case) for i, case in enumerate(all_cases()) if case.operator in (options.only or OPERATORS)]
     rows = [row for i, case in chosen for row in _measured(i, case, options)]
     report = {**_circumstances(), "rows": rows}
@@ -63,6 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=OPERATORS, metavar="OPERATOR", help=", ".join(OPERATORS))
     parser.add_argument("--out", type=Path, help="where the results go (nowhere); with --markdown, where they are")
     parser.add_argument("--markdown", type=Path, nargs="*", metavar="PAGE", help="fill pages; without one, print")
+    parser.add_argument("--memory", action="store_true", help="measure memory alone, into the results there are")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)  # the number of a case, in a fresh process
     parser.add_argument("--side", choices=("ours", "peer"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -79,7 +84,7 @@ def _measured(number: int, case: Case, options: argparse.Namespace) -> list[Row]
         verdict = {"verdict": f"absent: {error}"}
     if verdict["verdict"] != "agree":
         return [_told({**facts, **verdict, "threads": threads}) for threads in options.threads]
-    memory = {side: _peak_apart(number, side) for side in ("ours", "peer")} if case.answer == "labels" else {}
+    memory = _peaks(number) if case.answer == "labels" else {}
     rows = []
     for threads in options.threads:
         torch.set_num_threads(threads)
@@ -202,11 +207,33 @@ def _summed_up(times: dict[str, list[float]]) -> Row:
     return row
 
 
+def _measure_memory(results: Path) -> int:
+    """Writes new peaks into the rows of a results file, and prints them."""
+    report = json.loads(results.read_text())
+    for number, case in enumerate(all_cases()):
+        if case.answer != "labels":
+            continue
+        same = {key: getattr(case, key) for key in ("operator", "size", "law", "peer")}
+        rows = [row for row in report["rows"] if "peak_bytes" in row and same.items() <= row.items()]
+        peaks = _peaks(number)
+        print(*same.values(), peaks, flush=True)
+        for row in rows:
+            row["peak_bytes"] = peaks
+    report["memory_command"] = _command()
+    results.write_text(tables.to_json(report))
+    return 0
+
+
+def _peaks(number: int) -> dict[str, int | None]:
+    return {side: _peak_apart(number, side) for side in ("ours", "peer")}
+
+
 def _peak(case: Case, side: str) -> int | None:
-    """By how much one call raises the peak of this process's memory."""
+    """By how much one call raises the peak of this process's memory, after a small one that loads what it needs."""
     torch.set_num_threads(1)
-    values = case.inputs()
-    return peak_memory(partial(case.ours if side == "ours" else case.theirs, values))
+    values, function = case.inputs(), case.ours if side == "ours" else case.theirs
+    function(values[:1000].clone())
+    return peak_memory(partial(function, values))
 
 
 def _peak_apart(number: int, side: str) -> int | None:
@@ -216,10 +243,14 @@ def _peak_apart(number: int, side: str) -> int | None:
     return None if said == "None" else int(said)
 
 
-def _circumstances() -> dict[str, object]:
+def _command() -> str:
     arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
+    return shlex.join(["python", "benchmarks/matching.py", *arguments])
+
+
+def _circumstances() -> dict[str, object]:
     return {
-        "command": shlex.join(["python", "benchmarks/matching.py", *arguments]),
+        "command": _command(),
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": machine(),
         "versions": versions("unshuffle", "torch", "numpy", "scipy", "diffsort", "POT", "lapx", "lapjv"),

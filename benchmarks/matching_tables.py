@@ -129,4 +129,6 @@ def _how(report: Row) -> str:
         f"{report['date']}; Python {machine['python']}, {made}; "
         f"C library {'used' if report['native'] else 'not used'} where not told otherwise."
     )
+    if "memory_command" in report:
+        said += f" Memory by `{report['memory_command']}`."
     return "\n".join([said, *(f"Not measured: {why}." for why in absent)])

@@ -223,8 +223,11 @@ class Samples:
 
     def sample_offsets(self) -> Tensor:
         """Log of what makes every row of the plan sum to its marginal, as of the last read with labels."""
-        logs = torch.cat(self.marginals()).log()
-        return torch.where(logs > -math.inf, logs - torch.cat([kept.levels for kept in self.kept]), -math.inf)
+        offsets = torch.cat(self.marginals()).log_()
+        nothing = offsets == -math.inf
+        for part, kept in zip(offsets.split([len(kept.levels) for kept in self.kept]), self.kept):
+            part.sub_(kept.levels)
+        return offsets.masked_fill_(nothing, -math.inf)
 
     def plan(self, number: int, offsets: Tensor) -> Tensor:
         """A chunk's rows of the plan: every sample's own weight, shared out."""
