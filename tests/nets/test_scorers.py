@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unshuffle import values
-from unshuffle.nets import AlexNet, ContextFree, ContextFreeNet, ItemNet, SmallConv
+from unshuffle.nets import CFN2016, AlexNet, ContextFree, ContextFreeNet, ItemNet, ResNet, SmallConv
 from unshuffle.nets.scorers import feature_count
 
 PATCH = (3, 9, 7)
@@ -101,7 +101,17 @@ def test_the_embedding_of_an_item_is_the_layer_before_its_score():
 # --------------------------------------------------------------------------------------------------- built from values
 
 
-@pytest.mark.parametrize("value", [SMALL, ITEMS, ContextFreeNet(AlexNet(stride=4), 4, (3, 64, 64), 24)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        SMALL,
+        ITEMS,
+        ContextFreeNet(AlexNet(stride=4), 4, (3, 64, 64), 24),
+        ContextFreeNet(CFN2016(), 4, (3, 27, 27), 24),
+        ContextFreeNet(ResNet(width=4, stem="small"), 4, (3, 9, 9), 24),
+        ItemNet(ResNet(width=4), (1, 28, 28)),
+    ],
+)
 def test_a_description_survives_json_and_builds_the_same_network(value):
     again = values.from_json(json.loads(json.dumps(values.to_json(value))))
 
@@ -165,6 +175,19 @@ def test_a_backbone_that_cannot_take_such_patches_is_named_with_what_helps():
         ContextFreeNet(SmallConv(), 9, (1, 8, 8), 9).build(Own())
 
 
+class OneSize(nn.Module):
+    """As networks of one input size do, it asserts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise AssertionError("Input height (9) doesn't match model (224).")
+
+
+@pytest.mark.errors
+def test_a_backbone_of_another_input_size_is_named_too():
+    with pytest.raises(ValueError, match=r"OneSize cannot take patches .* match model \(224\)\. Use larger images"):
+        SMALL.build(OneSize())
+
+
 class Listing(nn.Module):
     """As backbones of other libraries may, it gives a list of feature maps."""
 
@@ -176,3 +199,17 @@ class Listing(nn.Module):
 def test_a_backbone_that_gives_no_tensor_is_refused():
     with pytest.raises(ValueError, match=r"Listing must give a tensor of features; got list. Wrap it"):
         SMALL.build(Listing())
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (8, 1, 2), (1, 6, 3), (1, 1, 500), (6, 50), (9,), (2, 3, 24, 24)])
+def test_patches_of_any_shape_are_scored_and_teach(shape):
+    """Stretches of series, single moments, and stacks of frames."""
+    net = ContextFreeNet(SmallConv(4), 5, shape, outputs=5, patch_features=8, hidden=16).build()
+    patches = torch.randn(4, 5, *shape, generator=torch.Generator().manual_seed(0))
+
+    scores = net(patches)
+    scores.square().sum().backward()
+
+    assert scores.shape == (4, 5)
+    assert net.embed(patches).shape == (4, 16)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())

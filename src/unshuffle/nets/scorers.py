@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unshuffle import _check
-from unshuffle.nets.alexnet import AlexNet
-from unshuffle.nets.small import SmallConv
+from unshuffle.nets.backbones import Backbone
+from unshuffle.nets.context_free import CFN2016, head_of_2016, normed_head
 from unshuffle.values import register
 
 
@@ -23,7 +24,7 @@ from unshuffle.values import register
 class ContextFreeNet:
     """Describes a :class:`ContextFree` network: enough to build it again."""
 
-    backbone: SmallConv | AlexNet
+    backbone: Backbone
     patches: int
     patch_shape: tuple[int, ...]
     outputs: int
@@ -39,16 +40,19 @@ class ContextFreeNet:
 
     def build(self, backbone: nn.Module | None = None) -> ContextFree:
         """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""
-        return ContextFree(self.backbone.build(self.patch_shape[0]) if backbone is None else backbone, self)
+        channels = picture_shape(self.patch_shape)[0]
+        return ContextFree(self.backbone.build(channels) if backbone is None else backbone, self)
 
 
 class ContextFree(nn.Module):
     """The context-free network: one backbone for all patches, then two aggregate fully connected layers.
 
-    Until the first aggregate layer no patch knows of another; that layer is also the embedding.
+    Until the first aggregate layer no patch knows of another; that layer is also the embedding. The layers above the
+    backbone are those of 2016 where the backbone is (:class:`~unshuffle.nets.context_free.CFN2016`), else ours.
 
     Args:
-        backbone: any module from (B, C, h, w) to (B, ...) features of one patch.
+        backbone: any module from (B, C, h, w) to (B, ...) features of one patch; patches of other axes are given to it
+            as :func:`picture_shape` says.
         shape: number and shape of the patches, and the layers' sizes.
 
     Raises:
@@ -60,24 +64,24 @@ class ContextFree(nn.Module):
     def __init__(self, backbone: nn.Module, shape: ContextFreeNet) -> None:
         super().__init__()
         self.backbone = backbone
-        features = feature_count(backbone, shape.patch_shape)
-        self.patch = nn.Sequential(nn.Flatten(), nn.Linear(features, shape.patch_features), nn.ReLU(inplace=True))
-        self.aggregate = nn.Sequential(
-            nn.Linear(shape.patches * shape.patch_features, shape.hidden), nn.BatchNorm1d(shape.hidden)
-        )
-        self.score = nn.Sequential(nn.ReLU(), nn.Dropout(shape.dropout), nn.Linear(shape.hidden, shape.outputs))
+        features = feature_count(backbone, picture_shape(shape.patch_shape))
+        head = head_of_2016 if isinstance(shape.backbone, CFN2016) else normed_head
+        self.patch, self.aggregate, self.score = head(
+            features, shape.patches, alone=shape.patch_features, hidden=shape.hidden, outputs=shape.outputs,
+            dropout=shape.dropout,
+        )  # fmt: skip
 
-    def embed(self, patches: Float[Tensor, "batch n c h w"]) -> Float[Tensor, "batch hidden"]:
+    def embed(self, patches: Float[Tensor, "batch n *patch"]) -> Float[Tensor, "batch hidden"]:
         """The first aggregate layer, after its ReLU."""
         return self._joined(patches).relu()
 
-    def forward(self, patches: Float[Tensor, "batch n c h w"]) -> Float[Tensor, "batch outputs"]:
+    def forward(self, patches: Float[Tensor, "batch n *patch"]) -> Float[Tensor, "batch outputs"]:
         """The scores."""
         return self.score(self._joined(patches))
 
     def _joined(self, patches: Tensor) -> Tensor:
         batch, n = patches.shape[:2]
-        alone = self.patch(self.backbone(patches.flatten(0, 1)))
+        alone = self.patch(self.backbone(patches.reshape(batch * n, *picture_shape(tuple(patches.shape[2:])))))
         return self.aggregate(alone.reshape(batch, n * alone.shape[-1]))
 
 
@@ -86,7 +90,7 @@ class ContextFree(nn.Module):
 class ItemNet:
     """Describes an :class:`ItemScorer`: enough to build it again."""
 
-    backbone: SmallConv | AlexNet
+    backbone: Backbone
     item_shape: tuple[int, ...]
     hidden: int = 128
 
@@ -122,6 +126,19 @@ class ItemScorer(nn.Module):
         return self.score(self.embed(sets.flatten(0, 1))).reshape(sets.shape[:2])
 
 
+def picture_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How a backbone of pictures sees a patch of any shape, (c, h, w): of a series (c, t) the height is 1.
+
+    Consecutive frames of a clip (t, c, h, w) are one picture of t * c channels.
+
+    Example:
+        >>> picture_shape((6, 50)), picture_shape((2, 3, 64, 64)), picture_shape((3, 32, 32))
+        ((6, 1, 50), (6, 64, 64), (3, 32, 32))
+    """
+    high = shape if len(shape) > 2 else (*shape[:-1], 1, *shape[-1:])
+    return math.prod(high[:-2]), *high[-2:]
+
+
 def feature_count(backbone: nn.Module, shape: tuple[int, ...]) -> int:
     """How many features ``backbone`` gives for one input of ``shape``.
 
@@ -133,10 +150,10 @@ def feature_count(backbone: nn.Module, shape: tuple[int, ...]) -> int:
     try:
         with torch.no_grad():
             features = backbone.eval()(torch.zeros(1, *shape, device=device))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # AssertionError: networks of one input size
         raise ValueError(
-            f"the backbone {type(backbone).__name__} cannot take patches of shape {tuple(shape)}: {error}. "
-            "Use larger images, fewer patches, or a smaller backbone."
+            f"the backbone {type(backbone).__name__} cannot take patches of shape {tuple(shape)}: "
+            f"{str(error).rstrip('.')}. Use larger images, fewer patches, or a smaller backbone."
         ) from error
     finally:
         backbone.train(training)
