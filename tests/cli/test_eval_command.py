@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from small import TINY, pictures
 
 from unshuffle.cli import main
+from unshuffle.evals import supervised
 
 LABELS = ("--labels", "8", "--draws", "2")
 LAYERS = ("raw", "random", "pretrained")
@@ -206,3 +208,20 @@ def test_no_run_and_no_folder_are_told(run, tmp_path, call):
     assert (missing.status, empty.status) == (1, 1)
     assert "no encoder in" in missing.err
     assert "no folder" in empty.err
+
+
+def test_the_whole_network_trained_on_labels_is_a_row_of_every_table(run, stripes, call, monkeypatch):
+    quick = partial(supervised.Supervised, rates=(3e-3,), steps=20)
+    monkeypatch.setattr(supervised, "Supervised", quick)
+
+    done = call("eval", run, "--data", stripes, *LABELS, "--supervised", "fresh", "tuned")
+
+    assert done.status == 0, done.err
+    results = [line for line in lines(run) if line["record"] == "result" and "probe" in line["task"]]
+    keys = Counter((r["task"], r["layer"], r["n"], r["seed"]) for r in results)
+    for task, layer in product(("class, linear probe", "class, knn probe"), ("supervised", "fine-tuned")):
+        assert [keys[task, layer, n, draw] for n, draw in ((8, 0), (8, 1), (32, 0))] == [1, 1, 1]
+    whole = {r["layer"]: r["value"] for r in results if r["n"] == 32}
+    assert whole["fine-tuned"] >= 0.5
+    assert "supervised" in done.out
+    assert "by number of labels" in (run / "report.html").read_text()

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from unshuffle.data.arrays import Arrays
 from unshuffle.data.loaders import SkipLog, TooManyUnreadable, Unreadable
-from unshuffle.evals.embed import embed_dataset, raw_features
+from unshuffle.evals.embed import embed_dataset, raw_features, spectrogram_features
 
 
 class Torn(Dataset):
@@ -117,3 +117,26 @@ def test_larger_pictures_are_averaged_in_blocks():
 
 def test_a_side_that_is_short_already_is_not_stretched():
     assert raw_features(torch.zeros(2, 1, 8, 1000)).shape == (2, 8 * 32)
+
+
+@pytest.mark.parametrize(("bands", "frames", "kept"), [(80, 51, 51), (80, 101, 51), (4096, 10, 1), (5000, 3, 1)])
+def test_spectrograms_keep_every_band_and_their_frames_are_averaged(bands, frames, kept):
+    pictures = torch.rand(2, 1, bands, frames, generator=torch.Generator().manual_seed(0))
+
+    features = spectrogram_features(pictures)
+
+    assert features.shape == (2, bands * kept)
+    per_band = features.reshape(2, bands, kept).mean(-1)
+    torch.testing.assert_close(per_band, pictures[:, 0].mean(-1), atol=0.05 if kept > 1 else 1e-5, rtol=0)
+    assert kept < frames or torch.equal(features, pictures.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "features"),
+    [((3, 32, 32), 3072), ((3, 96, 96), 3072), ((6, 1, 100), 600), ((4, 1, 9000), 4096), ((20, 3, 64, 64), 3840)],
+)
+def test_the_raw_input_of_clips_and_long_series_keeps_as_much_as_a_picture(shape, features):
+    items = torch.rand(2, *shape)
+
+    assert raw_features(items).shape == (2, features)
+    torch.testing.assert_close(raw_features(items).mean(1), items.flatten(1).mean(1), rtol=0.01, atol=0.01)

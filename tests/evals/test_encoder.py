@@ -132,7 +132,7 @@ def test_files_are_opened_as_in_training_or_not_at_all(encoder, tmp_path):
 
     assert encoder.open(tmp_path)[0][0].shape == (3, 16, 16)
     encoder.source = None
-    with pytest.raises(ValueError, match="not trained on image files"):
+    with pytest.raises(ValueError, match="not trained on files"):
         encoder.open(tmp_path)
 
 

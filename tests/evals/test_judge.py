@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from unshuffle.data.arrays import Arrays
 from unshuffle.data.loaders import Unreadable
+from unshuffle.data.patching import Bands
+from unshuffle.data.shuffle import Shuffle
+from unshuffle.data.spectrogram import LogMel
 from unshuffle.evals.embed import raw_features
+from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.judge import representations, split_rows, spread_items
+from unshuffle.nets import ContextFreeNet, SmallConv
 
 # --------------------------------------------------------------------------------------------------------------- splits
 
@@ -128,3 +133,15 @@ def test_unreadable_items_are_left_out():
 def test_nothing_readable_is_told():
     with pytest.raises(ValueError, match="not one of 2 samples could be read"):
         spread_items(Counting(2, bad=(0, 1)), 5)
+
+
+def test_the_raw_input_of_sounds_is_their_spectrogram():
+    waves = torch.randn(12, 1, 1, 800, generator=torch.Generator().manual_seed(0))
+    front, _ = LogMel(bands=20).settle(4000, (1, 1, 800))
+    value = ContextFreeNet(SmallConv(4), 5, (1, 4, front.shape((1, 1, 800))[2] - 2), 5, patch_features=8, hidden=12)
+    hearing = Encoder(value.build(), Shuffle(Bands(5, shift=1), front=front), (1, 1, 800), net_value=value)
+
+    both = representations(hearing, Arrays(waves[:8]), Arrays(waves[8:]))
+
+    assert set(both.pairs()) == {"raw", "random", "pretrained"}
+    np.testing.assert_allclose(both.test.vectors["raw"], front(waves[8:]).flatten(1).numpy(), atol=1e-6)

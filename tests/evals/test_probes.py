@@ -2,10 +2,12 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from unshuffle.evals import linear_probe, logistic, mlp_probe, probes
+from unshuffle.evals import linear_probe, logistic, mlp_probe, perceptron, probes
+from unshuffle.evals.choosing import Job
 
 PROBES = pytest.mark.parametrize("probe", [linear_probe, mlp_probe])
 
@@ -61,7 +63,7 @@ def test_the_gradient_of_the_penalised_loss_is_zero_at_the_fit(strength):
 
 def test_probabilities_equal_scikit_learns(digits):
     features, labels, others, _ = digits
-    features, others = probes._standardise(features, others)
+    features, others = probes.standardise(features, others)
     weights = logistic.fit(features, labels, strength=0.1, tolerance=1e-8)
     reference = LogisticRegression(C=0.1, tol=1e-10, max_iter=10_000).fit(features, labels)
     np.testing.assert_allclose(
@@ -102,7 +104,7 @@ def test_regression_is_ridge_regression_in_closed_form_with_the_best_left_out_er
     rng = np.random.default_rng(0)
     features, others = rng.standard_normal((40, 6)), rng.standard_normal((10, 6))
     targets = features @ rng.standard_normal(6) + rng.standard_normal(40) + 5
-    x, t = probes._standardise(features, others)
+    x, t = probes.standardise(features, others)
     y = targets - targets.mean()
 
     def left_out_error(alpha):
@@ -117,7 +119,7 @@ def test_regression_is_ridge_regression_in_closed_form_with_the_best_left_out_er
 @pytest.mark.parametrize("strength", [1e-2, 1.0])
 def test_digits_are_read_as_scikit_learn_reads_them_with_the_same_penalty(digits, monkeypatch, strength):
     features, labels, others, truth = digits
-    x, t = probes._standardise(features, others)
+    x, t = probes.standardise(features, others)
     reference = LogisticRegression(C=strength, max_iter=5000).fit(x, labels).predict(t)
     monkeypatch.setattr(probes, "LOGISTIC_STRENGTHS", (strength,))
     predictions = linear_probe(features, labels, others, task="classification")
@@ -130,13 +132,13 @@ def test_the_strength_of_the_penalty_is_chosen_on_held_out_rows():
     features, others = rng.standard_normal((2, 150, 100))
     targets, truth = features[:, 0] + features[:, 1] > 0, others[:, 0] + others[:, 1] > 0
     found = (linear_probe(features * 1.0, targets, others, task="classification") == truth).mean()
-    weak = probes._logistic_path(*_turned(features, targets, others, [10.0]))[0]
+    weak = probes._logistic_path([_turned(features, targets, others)], [10.0])[0][0]
     assert found > (weak == truth).mean()
 
 
-def _turned(features, targets, others, strengths):
-    x, t = logistic.onto_principal_axes(*probes._standardise(features, others))
-    return x, targets, strengths, t
+def _turned(features, targets, others):
+    x, t = logistic.onto_principal_axes(*probes.standardise(features, others))
+    return Job(x, targets, t)
 
 
 @pytest.mark.parametrize("columns", [5, 500])
@@ -156,22 +158,9 @@ def test_classes_with_fewer_rows_than_folds_are_learned():
 def test_one_label_a_class_takes_the_default_strength_without_folds():
     features, labels = blobs(40, columns=4, classes=4)
     predictions = linear_probe(features[:4], labels[:4], features, task="classification")
-    default = probes._logistic_path(*_turned(features[:4], labels[:4], features, [probes.LOGISTIC_DEFAULT]))[0]
+    default = probes._logistic_path([_turned(features[:4], labels[:4], features)], [probes.LOGISTIC_DEFAULT])[0][0]
     assert (predictions == default).all()
     assert (predictions == labels).all()
-
-
-def test_of_equally_good_strengths_the_nearest_to_the_default_is_taken():
-    features, labels = blobs()
-    arguments = (features, labels, (0.01, 0.1, 1.0, 10.0))
-    assert probes._choose(probes._logistic_path, *arguments, 2.0, "classification", 0, 3) == 1.0
-
-
-def test_folds_are_even_within_every_class():
-    labels = np.repeat([0, 1, 2], [9, 6, 4])
-    fold_of = probes._deal(labels, "classification", 3, seed=0)
-    counts = np.array([np.bincount(fold_of[labels == c], minlength=3) for c in range(3)])
-    assert (counts.max(1) - counts.min(1) <= 1).all()
 
 
 # Both probes
@@ -290,12 +279,39 @@ def test_a_perceptron_learns_exclusive_or_and_a_linear_model_cannot():
 
 def test_a_perceptron_is_as_wide_as_asked(monkeypatch):
     asked = []
-    original = probes.MLPRegressor
+    original = perceptron.fit_predict
     monkeypatch.setattr(
-        probes, "MLPRegressor", lambda **options: asked.append(options["hidden_layer_sizes"]) or original(**options)
+        perceptron,
+        "fit_predict",
+        lambda *jobs, **options: asked.append(options["hidden"]) or original(*jobs, **options),
     )
     mlp_probe(np.arange(6.0)[:, None], np.arange(6.0), np.zeros((1, 1)), task="regression", hidden=(3, 2))
     assert set(asked) == {(3, 2)}
+
+
+def test_rows_of_many_columns_keep_their_inner_products_in_columns_of_like_spread():
+    rng = np.random.default_rng(0)
+    features, others = rng.standard_normal((20, 100)) * np.geomspace(1, 100, 100), rng.standard_normal((7, 100))
+    turned, turned_others = probes._within_span(features, others)
+    assert turned.shape == (20, 20)
+    np.testing.assert_allclose(turned @ turned.T, features @ features.T)
+    np.testing.assert_allclose(turned_others @ turned.T, others @ features.T, atol=1e-9)
+    axes, _ = logistic.onto_principal_axes(features, others)
+    assert turned.std(0).max() / turned.std(0).min() < 3 < axes.std(0).max() / axes.std(0).min()
+
+
+def test_a_perceptron_learns_from_more_columns_than_rows():
+    features, labels = blobs(60, columns=120)
+    others, truth = blobs(60, columns=120, seed=1)
+    assert (mlp_probe(features, labels, others, task="classification") == truth).mean() > 0.85
+
+
+def test_a_perceptron_leaves_threads_and_generators_as_they_were(digits):
+    features, labels, others, _ = digits
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+    mlp_probe(features[:20], labels[:20], others, task="classification")
+    assert torch.get_num_threads() == before
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # Arguments

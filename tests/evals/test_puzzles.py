@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.sets import OrderedSets
 from unshuffle.data.shuffle import Shuffle
+from unshuffle.data.slices import Slices
+from unshuffle.data.spectrogram import LogMel
 from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.puzzles import Solved, pretext_results, puzzle_figure, solve
 from unshuffle.evals.results import stamp
@@ -162,6 +164,29 @@ def test_the_picture_shows_the_truth_as_shuffled_and_as_solved(tmp_path, patches
     assert bool(shown["spectrogram"]) == isinstance(patches, Bands)
 
 
+@pytest.mark.parametrize(
+    "patches",
+    [BANDS, Slices("time", 5, normalize=False), Grid(2, 3, gap=0, normalize=False)],
+    ids=lambda p: type(p).__name__,
+)
+def test_sounds_are_shown_as_spectrograms(patches, tmp_path):
+    waves = torch.randn(6, 1, 1, 1000, generator=torch.Generator().manual_seed(0))
+    front, _ = LogMel(bands=20, hop=0.0125).settle(4000, (1, 1, 1000))  # 20 bands of 21 frames
+    hearing = Encoder(Oracle(0), Shuffle(patches, front=front), (1, 1, 1000), objective=RankMSE())
+    solved = solve(hearing, waves)
+
+    puzzle_figure(tmp_path, hearing, waves, solved, count=6)
+
+    truth = patches.join(patches.cut(front(waves)))[:, 0].numpy()
+    with np.load(tmp_path / "figures" / "puzzles.npz", allow_pickle=False) as shown:
+        np.testing.assert_allclose(shown["truth"], truth, atol=1e-6)
+        assert truth.shape[1:] == (20, 20 if isinstance(patches, Slices) else 21)
+        assert shown["before"].shape == truth.shape
+        assert not np.array_equal(shown["before"], shown["truth"])
+        assert np.array_equal(np.sort(shown["before"].ravel()), np.sort(shown["truth"].ravel()))
+        assert bool(shown["spectrogram"])
+
+
 def test_the_picture_of_a_wrong_answer_is_wrong_in_its_way(tmp_path):
     items, reverse = placed(GRID, 4), encoder(GRID, Oracle(-1))
 
@@ -171,3 +196,26 @@ def test_the_picture_of_a_wrong_answer_is_wrong_in_its_way(tmp_path):
         expected = GRID.join(GRID.cut(items).flip(1))[:, 0].numpy()
         np.testing.assert_array_equal(shown["solved"], expected)
         assert shown["partial_ranks"].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((6, 3, 40, 40), "puzzle"), ((2, 1, 60), "series"), ((12, 1, 5), "series")]
+)
+def test_clips_are_shown_as_rows_of_frames_and_series_as_curves(tmp_path, shape, kind):
+    n = 6
+    slices = Slices("channels" if shape[-1] == 5 else "time", n, normalize=False)
+    items = torch.rand(30, *shape, generator=torch.Generator().manual_seed(0)) / 50
+    items += slices.join(torch.arange(n).reshape(n, *[1] * len(shape)).expand(1, n, *slices.patch_shape(shape)) / 10)
+    knowing = Encoder(Oracle(), Shuffle(slices), shape, objective=RankMSE())
+    solved = solve(knowing, items)
+
+    figure = puzzle_figure(tmp_path, knowing, items, solved, count=5)
+
+    assert figure.kind == kind
+    assert (solved.partial_ranks() == 1).all()
+    with np.load(tmp_path / "figures" / figure.file, allow_pickle=False) as arrays:
+        shown = dict(arrays)
+    assert shown["truth"].shape == ((5, 32, 6 * 32, 3) if kind == "puzzle" else (5, shape[0], shape[-1]))
+    np.testing.assert_allclose(shown["solved"], shown["truth"], atol=1e-6)
+    assert not np.allclose(shown["before"], shown["truth"], atol=0.05)
+    assert int(shown["frames" if kind == "puzzle" else "slices"]) == (1 if shape[-1] == 5 else 6)

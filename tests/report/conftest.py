@@ -45,6 +45,13 @@ def arrays() -> dict[str, dict[str, np.ndarray]]:
             "partial_ranks": np.array([1.0, 0.5, 0.25]),
             "spectrogram": np.array(True),
         },
+        "series": {
+            "before": images[0, :, :2],
+            "solved": images[1, :, :2],
+            "truth": images[2, :, :2],
+            "partial_ranks": np.array([1.0, 0.5, 0.25]),
+            "slices": np.array(4),
+        },
         "map": {
             "xy": rng.normal(size=(40, 2)),
             "label": rng.integers(0, 4, 40),

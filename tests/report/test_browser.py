@@ -26,7 +26,7 @@ def _needs_browser():
 
 
 def test_the_browser_shows_every_picture_and_table(full_run):
-    found = BROWSER["check_page"](write_report(full_run), min_images=5, min_tables=2)
+    found = BROWSER["check_page"](write_report(full_run), min_images=8, min_tables=2)
 
     assert min(found["images"]) > 100
     assert found["tables"] == [3, 3]
@@ -34,12 +34,12 @@ def test_the_browser_shows_every_picture_and_table(full_run):
 
 def test_the_check_refuses_a_page_that_falls_short(full_run):
     page = write_report(full_run)
-    with pytest.raises(AssertionError, match="6 pictures expected"):
-        BROWSER["check_page"](page, min_images=6, min_tables=2)
+    with pytest.raises(AssertionError, match="9 pictures expected"):
+        BROWSER["check_page"](page, min_images=9, min_tables=2)
 
     page.write_text(page.read_text(encoding="utf-8").replace("base64,iVBOR", "base64,AAAA", 1), encoding="utf-8")
     with pytest.raises(AssertionError, match="does not decode"):
-        BROWSER["check_page"](page, min_images=5, min_tables=2)
+        BROWSER["check_page"](page, min_images=8, min_tables=2)
 
 
 def test_the_screen_is_not_blank_by_day_or_night(full_run, tmp_path):

@@ -63,6 +63,27 @@ def test_a_puzzle_in_colour_keeps_its_colours():
     assert (picture.reshape(-1, 4) == [0, 0, 1, 1]).all(-1).mean() > 0.3
 
 
+def test_a_row_of_frames_is_as_long_as_it_is_and_fits_the_page():
+    row = np.random.default_rng(0).random((2, 8, 8 * 20))
+    content = dict.fromkeys(("before", "solved", "truth"), row) | {"partial_ranks": np.ones(2), "frames": np.array(20)}
+
+    height, width = pixels(draw("puzzle", content)).shape[:2]
+    assert width < 2100
+    assert width / height > 2
+
+
+def test_a_series_in_another_order_is_another_picture():
+    rng = np.random.default_rng(0)
+    series = rng.normal(size=(3, 2, 40))
+    content = dict.fromkeys(("before", "solved", "truth"), series) | {
+        "partial_ranks": np.ones(3),
+        "slices": np.array(4),
+    }
+    other = content | {"before": series[..., ::-1]}
+
+    assert not np.array_equal(pixels(draw("series", content)), pixels(draw("series", other)))
+
+
 def test_many_samples_are_drawn_in_bands_not_in_one_endless_row():
     content = dict.fromkeys(("before", "solved", "truth"), np.zeros((100, 8, 8))) | {"partial_ranks": np.ones(100)}
 
@@ -117,7 +138,7 @@ def test_drawing_leaves_the_readers_matplotlib_alone(arrays):
 
 @pytest.mark.errors
 def test_an_unknown_kind_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match="'saliency' is not known here; known are map, puzzle, sets"):
+    with pytest.raises(ValueError, match="'saliency' is not known here; known are map, puzzle, series, sets"):
         draw("saliency", {})
 
 
@@ -131,7 +152,13 @@ def test_a_missing_array_is_named(arrays):
 @pytest.mark.errors
 @pytest.mark.parametrize(
     ("kind", "name", "shape"),
-    [("puzzle", "truth", (3, 8)), ("puzzle", "truth", (0, 8, 12)), ("map", "xy", (40, 3)), ("sets", "truth", (2, 4))],
+    [
+        ("series", "truth", (3, 8)),
+        ("puzzle", "truth", (3, 8)),
+        ("puzzle", "truth", (0, 8, 12)),
+        ("map", "xy", (40, 3)),
+        ("sets", "truth", (2, 4)),
+    ],
 )
 def test_a_wrong_shape_is_told(arrays, kind, name, shape):
     with pytest.raises(ValueError, match=r"must be .*got"):

@@ -40,9 +40,9 @@ def read(folder) -> Page:
 def test_a_full_run_shows_its_tables_curves_and_pictures(full_run):
     page = read(full_run)
 
-    # Two tasks; loss and partial_ranks as curves (seconds is no curve); three pictures.
+    # Two tasks by two numbers of labels; loss and partial_ranks as curves (seconds is no curve); four pictures.
     assert len(page.all("table")) == 2
-    assert len(page.all("img")) == 2 + 3
+    assert len(page.all("img")) == 2 + 2 + 4
     for words in (
         "Put in order",
         "All of it.",
@@ -139,7 +139,7 @@ def test_without_matplotlib_the_tables_are_there_and_the_remedy_is_named(full_ru
     page = read(full_run)
 
     assert len(page.all("table")) == 2
-    assert page.words.count("pip install 'unshuffle[train]'") == 5
+    assert page.words.count("pip install 'unshuffle[train]'") == 8
 
 
 @pytest.mark.parametrize("only", ["recipe.json", "results.jsonl", "metrics.csv"])

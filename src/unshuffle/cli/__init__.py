@@ -47,7 +47,8 @@ def _run(name: str, arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "unshuffle":
             raise
-        print(f"unshuffle {name}: needs {error.name!r}: pip install 'unshuffle[train]'", file=sys.stderr)
+        extra = "soundfile" if error.name == "soundfile" else "'unshuffle[train]'"
+        print(f"unshuffle {name}: needs {error.name!r}: pip install {extra}", file=sys.stderr)
         return 1
     except Exception as error:
         if os.environ.get("UNSHUFFLE_TRACEBACK") or not _is_explained(error):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
 from unshuffle._files import write_atomically
 from unshuffle.cli.parsing import parse, usable_device
+from unshuffle.cli.where import Where
 
 
 @dataclass(frozen=True)
@@ -20,22 +22,23 @@ class EmbedOptions:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
     data: Path
-    """Folder with the images."""
+    """Folder, .zip, .tar or folder of .tar with samples such as the run was trained on."""
+    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     out: Path = Path("features.parquet")
-    """Table to write: name, label and features, one row an image."""
+    """Table to write: name, label and features, one row a sample."""
     batch_size: int = 256
-    """Images at a time."""
+    """Samples at a time."""
     workers: int = 0
-    """Processes that read images."""
+    """Processes that read samples."""
     device: str = "cpu"
     """Where to compute: cpu, cuda, mps."""
     max_unreadable: int = 100
-    """Images that may be unreadable and are skipped; one more stops the command."""
+    """Samples that may be unreadable and are skipped; one more stops the command."""
 
 
 def run(arguments: list[str]) -> int:
     """The command."""
-    options = parse(EmbedOptions, command="embed", arguments=arguments, description="Embeds every image of a folder.")
+    options = parse(EmbedOptions, command="embed", arguments=arguments, description="Embeds every sample of a folder.")
     from unshuffle.data.loaders import SkipLog
     from unshuffle.evals.embed import embed_dataset
     from unshuffle.evals.encoder import load
@@ -47,7 +50,7 @@ def run(arguments: list[str]) -> int:
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     encoder = load(options.run, device=usable_device(options.device))
-    dataset = encoder.open(options.data)
+    dataset = encoder.open(options.data, options.where.layout())
     terminal = Terminal()
     skipped = SkipLog(options.max_unreadable, terminal.say)
     terminal.start("embedding", len(dataset))
@@ -59,14 +62,21 @@ def run(arguments: list[str]) -> int:
     finally:
         terminal.stop()
     names = [dataset.names[i] for i in features.index]
-    labels = None if features.labels is None else [dataset.classes[i] for i in features.labels]
+    labels = None if features.labels is None else _told(features.labels, dataset.classes)
     _write(options.out, features.vectors["features"], names, labels)
     size = features.vectors["features"].shape[1]
-    print(f"{len(names)} images x {size} features in {options.out}. {skipped.summary()}")
+    print(f"{len(names)} {dataset.source.noun}s x {size} features in {options.out}. {skipped.summary()}")
     return 0
 
 
-def _write(path: Path, vectors: np.ndarray, names: list[str], labels: list[str] | None) -> None:
+def _told(labels: np.ndarray, classes: Sequence[str]) -> list[Any]:
+    """Labels as one reads them: a class by its name, a number as it is, of several classes the names of those there."""
+    if labels.ndim == 2:
+        return [[name for name, there in zip(classes, row) if there == 1] for row in labels]
+    return [classes[i] for i in labels] if classes else labels.tolist()
+
+
+def _write(path: Path, vectors: np.ndarray, names: list[str], labels: list[Any] | None) -> None:
     """A Parquet table with columns name, label (where known) and features, a list of float32."""
     import pyarrow as pa
     import pyarrow.parquet as pq

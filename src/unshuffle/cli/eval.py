@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import numpy as np
 import tyro
 from rich.console import Console
 
 from unshuffle.cli.parsing import parse, usable_device
+from unshuffle.cli.parts import Parts
+from unshuffle.cli.parts import parts as open_parts
+from unshuffle.cli.where import Where
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset
-
-    from unshuffle.evals import Stamp
+    from unshuffle.evals import Probe, Stamp
     from unshuffle.evals.encoder import Encoder
     from unshuffle.evals.judge import Representations
     from unshuffle.train.progress import Terminal
     from unshuffle.types import Figure, Result
 
 ProbeName = Literal["linear", "mlp", "knn"]
+Start = Literal["fresh", "tuned"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,14 @@ class EvalOptions:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
     data: Path
-    """Folder whose sub-folders are the classes."""
+    """Folder, .zip, .tar or folder of .tar whose sub-folders are the classes, or a known data set."""
     test: Path | None = None
-    """Such a folder for testing; by default a fifth of --data, drawn at random class by class."""
+    """The same for testing; by default the data set's own part for that, or a fifth, drawn at random class by class."""
+    where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     probes: tuple[ProbeName, ...] = ("linear", "knn")
     """What learns from the frozen features: linear (cross-validated), mlp (three layers), knn (weighted neighbours)."""
+    supervised: tuple[Start, ...] = ()
+    """Train the whole network on the labels too: from fresh weights, or tuned from the encoder's. Slow on a CPU."""
     labels: tuple[int, ...] = (100, 1000)
     """Numbers of labelled samples; all of them is always added."""
     draws: int = 5
@@ -45,27 +50,18 @@ class EvalOptions:
     seed: int = 0
     """Of the split, the draws and the untrained network."""
     batch_size: int = 256
-    """Images at a time."""
+    """Samples at a time."""
     workers: int = 0
-    """Processes that read images."""
+    """Processes that read samples."""
     device: str = "cpu"
-    """Where to compute the features."""
+    """Where to compute features, perceptrons and whole networks."""
     max_unreadable: int = 100
-    """Images that may be unreadable and are skipped; one more stops the command."""
-
-
-class Parts(NamedTuple):
-    """Training and test data with labels, and what they are called."""
-
-    train: Dataset
-    test: Dataset
-    classes: Sequence[str]
-    name: str
+    """Samples that may be unreadable and are skipped; one more stops the command."""
 
 
 def run(arguments: list[str]) -> int:
     """The command."""
-    text = "Measures a trained encoder on labelled images, beside the raw pixels and the untrained network."
+    text = "Measures a trained encoder on labelled data, beside the raw input and the untrained network."
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
     from unshuffle.cli.tables import show
     from unshuffle.evals import stamp, supersede
@@ -75,10 +71,12 @@ def run(arguments: list[str]) -> int:
 
     terminal = Terminal()
     encoder = load(options.run, device=usable_device(options.device))
-    parts = _parts(encoder, options)
-    mark = stamp(parts.name, "test", options.run.resolve().name)
+    parts = open_parts(encoder, options.data, options.test, options.where.layout(), seed=options.seed)
+    mark = stamp(parts.name, parts.split, options.run.resolve().name)
     both = _embedded(encoder, parts, options, terminal)
-    results = _probed(both, mark, options, terminal)
+    results = _probed(both, parts, mark, options, terminal)
+    tasks = list(dict.fromkeys(result.task for result in results))
+    results += _end_to_end(encoder, both, parts, tasks, mark, options, terminal)
     solved, figures = _pictured(encoder, parts, both, mark, options)
     supersede(options.run, [*results, *solved, *figures])
     show(tables([*results, *solved]))
@@ -86,26 +84,8 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _parts(encoder: Encoder, options: EvalOptions) -> Parts:
-    from torch.utils.data import Subset
-
-    from unshuffle.evals.judge import split_rows
-
-    data = encoder.open(options.data)
-    if not data.classes:
-        raise ValueError(f"{options.data} has no labels: put the images of each class into a sub-folder of its name.")
-    if options.test is None:
-        rows, held_out = split_rows(data.labels, test_fraction=0.2, seed=options.seed)
-        return Parts(Subset(data, rows), Subset(data, held_out), data.classes, data.name)
-    test = encoder.open(options.test)
-    if test.classes != data.classes:
-        given = " and ".join(", ".join(classes) or "none" for classes in (data.classes, test.classes))
-        raise ValueError(f"--data and --test must have the same sub-folders; got {given}.")
-    return Parts(data, test, data.classes, data.name)
-
-
 def _embedded(encoder: Encoder, parts: Parts, options: EvalOptions, terminal: Terminal) -> Representations:
-    """Both parts as raw pixels, by the untrained network and by the trained one."""
+    """Both parts as raw input, by the untrained network and by the trained one."""
     from unshuffle.data.loaders import SkipLog
     from unshuffle.evals.judge import representations
 
@@ -123,27 +103,91 @@ def _embedded(encoder: Encoder, parts: Parts, options: EvalOptions, terminal: Te
     return both
 
 
-def _probed(both: Representations, mark: Stamp, options: EvalOptions, terminal: Terminal) -> list[Result]:
+def _probed(both: Representations, parts: Parts, mark: Stamp, options: EvalOptions, terminal: Terminal) -> list[Result]:
     """What each probe makes of each representation."""
-    from unshuffle.evals import Task, compare, knn_probe, label_subsets, linear_probe, mlp_probe
+    from unshuffle.evals import Task, compare, label_subsets
 
-    learners = {"linear": linear_probe, "mlp": mlp_probe, "knn": knn_probe}
+    learners = _learners(parts, options, terminal)
     known, asked = cast(np.ndarray, both.train.labels), cast(np.ndarray, both.test.labels)
     counts = [*options.labels, len(known)]
     subsets = label_subsets(len(known), counts, draws=options.draws, seed=options.seed)
     fits = count(1)
     results: list[Result] = []
-    terminal.start("probing", len(options.probes) * len(both.pairs()) * len(subsets))
+    terminal.start("probing", len(learners) * len(both.pairs()) * len(subsets))
     try:
-        for probe in options.probes:
-            task = Task(f"class, {probe} probe", "classification", known, asked)
+        for probe, learner in learners.items():
+            task = Task(f"{parts.question}, {probe} probe", parts.kind, known, asked)
             results += compare(
-                both.pairs(), [task], counts, draws=options.draws, seed=options.seed, probe=learners[probe],
+                both.pairs(), [task], counts, draws=options.draws, seed=options.seed, probe=learner,
                 stamp=mark, progress=lambda _: terminal.advance(next(fits), {}),
             )  # fmt: skip
     finally:
         terminal.stop()
     return results
+
+
+def _learners(parts: Parts, options: EvalOptions, terminal: Terminal) -> dict[ProbeName, Probe]:
+    """The probes that were asked for and can learn labels of this kind; the others are named.
+
+    Raises:
+        ValueError: none of them can.
+    """
+    from unshuffle.evals import knn_probe, linear_probe, mlp_probe, multilabel_probe
+
+    perceptron = partial(mlp_probe, device=options.device)
+    able: dict[ProbeName, Probe] = {
+        "classification": {"linear": linear_probe, "mlp": perceptron, "knn": knn_probe},
+        "regression": {"linear": linear_probe, "mlp": perceptron},
+        "multilabel": {"linear": multilabel_probe},
+    }[parts.kind]  # type: ignore[assignment]
+    what = {"regression": "numbers", "multilabel": "several classes a sample"}.get(parts.kind, "classes")
+    left_out = [name for name in options.probes if name not in able]
+    if len(left_out) == len(options.probes):
+        raise ValueError(f"--probes {' '.join(left_out)}: the labels are {what}, which {' and '.join(able)} can learn.")
+    if left_out:
+        terminal.say(f"left out: {' and '.join(left_out)}, as the labels are {what}")
+    return {name: able[name] for name in options.probes if name in able}
+
+
+def _end_to_end(
+    encoder: Encoder,
+    both: Representations,
+    parts: Parts,
+    tasks: list[str],
+    mark: Stamp,
+    options: EvalOptions,
+    terminal: Terminal,
+) -> list[Result]:
+    """What the same network makes of the same labels, trained as a whole: a row in the table of every task."""
+    if not options.supervised:
+        return []
+    if parts.kind == "multilabel":
+        terminal.say("left out: --supervised, as the labels are several classes a sample")
+        return []
+    from unshuffle.evals import Task, compare, label_subsets
+    from unshuffle.evals.judge import spread_items
+    from unshuffle.evals.supervised import Supervised
+
+    known, asked = cast(np.ndarray, both.train.labels), cast(np.ndarray, both.test.labels)
+    items = [
+        spread_items(part, len(cast(list, part)), workers=options.workers).numpy() for part in (parts.train, parts.test)
+    ]
+    counts = [*options.labels, len(known)]
+    subsets = label_subsets(len(known), counts, draws=options.draws, seed=options.seed)
+    trained = count(1)
+    results: list[Result] = []
+    terminal.start("training whole networks", len(options.supervised) * len(subsets))
+    try:
+        for start in options.supervised:
+            layer = "supervised" if start == "fresh" else "fine-tuned"
+            results += compare(
+                {layer: (items[0], items[1])}, [Task("", parts.kind, known, asked)], counts, draws=options.draws,
+                seed=options.seed, probe=Supervised(encoder, fine_tune=start == "tuned"), stamp=mark,
+                progress=lambda _: terminal.advance(next(trained), {}),
+            )  # fmt: skip
+    finally:
+        terminal.stop()
+    return [result._replace(task=task) for task in tasks for result in results]
 
 
 def _pictured(
@@ -155,9 +199,14 @@ def _pictured(
     from unshuffle.evals.maps import map_figure
     from unshuffle.evals.puzzles import pretext_results, puzzle_figure, solve
 
-    vectors, labels = both.test.vectors["pretrained"], cast(np.ndarray, both.test.labels)
-    title = "Map of the pretrained embedding"
-    figures = [map_figure(options.run, vectors, labels, name="map", title=title, names=parts.classes)]
+    figures = []
+    if parts.kind != "multilabel":  # a point of several classes has no colour
+        figures.append(
+            map_figure(
+                options.run, both.test.vectors["pretrained"], cast(np.ndarray, both.test.labels), name="map",
+                title="Map of the pretrained embedding", names=parts.classes, continuous=parts.kind == "regression",
+            )
+        )  # fmt: skip
     if not isinstance(encoder.transform, Shuffle) or encoder.objective is None:
         return [], figures
     items = spread_items(parts.test, 1024, workers=options.workers)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import tyro
 
 from unshuffle import recipes
 from unshuffle.cli.parsing import parse
+from unshuffle.cli.where import Where
+from unshuffle.data.named import labelled
 from unshuffle.data.samples import Packaged
 from unshuffle.train.machine import Machine
 
@@ -22,8 +25,9 @@ class TrainOptions:
 
     recipe: Annotated[recipes.AnyRecipe, tyro.conf.arg(name="")]
     machine: Annotated[Machine, tyro.conf.arg(name="")]
+    where: Annotated[Where, tyro.conf.arg(name="")]
     data: Path | None = None
-    """Folder with the images; sub-folders are optional labels. Recipes with data of their own need none."""
+    """Folder, .zip, .tar or folder of .tar with the samples. Recipes with data of their own need none."""
     out: Path | None = None
     """Folder of the run; by default the next free one below runs/."""
 
@@ -54,15 +58,38 @@ def run(arguments: list[str]) -> int:
 
 def _train(name: str, arguments: list[str]) -> int:
     function = recipes.ALL[name]
-    default = TrainOptions(function(), Machine())
+    default = TrainOptions(function(), Machine(), Where())
     text = inspect.getdoc(function) or ""
     options = parse(TrainOptions, command=f"train {name}", arguments=arguments, description=text, default=default)
-    if options.data is None and not isinstance(options.recipe.source, Packaged):
-        print(f"unshuffle train {name}: needs --data FOLDER, the folder that holds your images.", file=sys.stderr)
+    source = options.recipe.source
+    if options.data is None and not isinstance(source, Packaged):
+        kind = f"the folder that holds your {source.noun}s"
+        print(f"unshuffle train {name}: needs --data FOLDER, {kind}.", file=sys.stderr)
         return 2
     data = None if options.data is None else str(options.data.absolute())
-    _fit(options.recipe, options.machine, data, options.out, title=name, resume=False)
+    recipe = _laid_out(options.recipe, options.where)
+    recipe = recipe if data is None else _settled(recipe, data)
+    _fit(recipe, options.machine, data, options.out, title=name, resume=False)
     return 0
+
+
+def _laid_out(recipe: recipes.AnyRecipe, where: Where) -> recipes.AnyRecipe:
+    """The recipe with a source that reads the data set, or the table of labels, that was asked for."""
+    layout = where.layout()
+    return recipe if layout is None else replace(recipe, source=labelled(recipe.source, layout))
+
+
+def _settled(recipe: recipes.AnyRecipe, data: str) -> recipes.AnyRecipe:
+    """The recipe with what it leaves open chosen from the data; the choices are printed, by one process."""
+    settled, told = recipe.settle(data)
+    if told and _is_first():
+        print("Chosen from the data:", *told, sep="\n  ")
+    return settled
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of the run, before they know each other: whoever starts them numbers them."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _resume(flag: str, rest: list[str]) -> int:

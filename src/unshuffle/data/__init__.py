@@ -1,10 +1,30 @@
 """Sources, loaders and transforms: from files and arrays to shuffled patches and ordered sets."""
 
 from unshuffle.data.arrays import Arrays
+from unshuffle.data.audio import Sounds
 from unshuffle.data.image import ImageFolder, Images
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.samples import Packaged
+from unshuffle.data.series import Series
 from unshuffle.data.sets import OrderedSets
 from unshuffle.data.shuffle import Shuffle
+from unshuffle.data.slices import Slices
+from unshuffle.data.spectrogram import LogLinear, LogMel
+from unshuffle.data.video import Clips
 
-__all__ = ["Arrays", "Bands", "Grid", "ImageFolder", "Images", "OrderedSets", "Packaged", "Shuffle"]
+__all__ = [
+    "Arrays",
+    "Bands",
+    "Clips",
+    "Grid",
+    "ImageFolder",
+    "Images",
+    "LogLinear",
+    "LogMel",
+    "OrderedSets",
+    "Packaged",
+    "Series",
+    "Shuffle",
+    "Slices",
+    "Sounds",
+]

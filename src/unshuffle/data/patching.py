@@ -1,8 +1,9 @@
 """Cutting a sample into equal patches.
 
 One idea for every modality: along the axes that matter a sample is divided into equal cells, and a patch is a crop of
-its cell. A :class:`Grid` divides both axes of a picture, :class:`Bands` the frequency axis of a spectrogram. The crop
-may be smaller than its cell and be placed at random, so that the edges of neighbours never match by themselves.
+its cell. A :class:`Grid` divides both axes of a picture, :class:`Bands` the frequency axis of a spectrogram,
+:class:`~unshuffle.data.slices.Slices` any one axis of any array. The crop may be smaller than its cell and be placed at
+random, so that the edges of neighbours never match by themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from unshuffle.values import register
 
 
 class Patches(Protocol):
-    """A way of cutting samples (B, C, H, W) into n patches of one shape."""
+    """A way of cutting samples (B, C, H, W), or arrays of any shape, into n patches of one shape."""
 
     @property
     def count(self) -> int:
@@ -27,7 +28,7 @@ class Patches(Protocol):
         ...
 
     def patch_shape(self, item_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """(C, h, w) of one patch of items (C, H, W); raises ValueError where they are too small."""
+        """Shape of one patch, (C, h, w) of items (C, H, W); raises ValueError where they are too small."""
         ...
 
     def cut(self, items: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -95,9 +96,9 @@ class Grid:
         )
         shape = (batch, self.count)
         moving = generator if self.jitter else None
-        top = row.flatten() + _offsets(shape, self.gap, moving, items)
-        left = column.flatten() + _offsets(shape, self.gap, moving, items)
-        patches = _crop(_as_float(items), top, left, h, w)
+        top = row.flatten() + offsets(shape, self.gap, moving, items)
+        left = column.flatten() + offsets(shape, self.gap, moving, items)
+        patches = _crop(as_float(items), top, left, h, w)
         return standardize(patches) if self.normalize else patches
 
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:
@@ -150,8 +151,8 @@ class Bands:
         """Cuts every spectrogram; see :class:`Patches`."""
         _, h, w = self.patch_shape(tuple(items.shape[1:]))
         top = _cell_starts(items.shape[-2], self.number, items).expand(len(items), -1)
-        left = _offsets((len(items), 1), 2 * self.shift, generator, items).expand(-1, self.number)
-        patches = _crop(_as_float(items), top, left, h, w)
+        left = offsets((len(items), 1), 2 * self.shift, generator, items).expand(-1, self.number)
+        patches = _crop(as_float(items), top, left, h, w)
         return standardize(patches) if self.normalize else patches
 
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:
@@ -177,7 +178,8 @@ def _image_shape(function: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _as_float(items: Tensor) -> Tensor:
+def as_float(items: Tensor) -> Tensor:
+    """Bytes as floats from 0 to 1, other numbers as floats."""
     return items.float() / 255 if items.dtype == torch.uint8 else items.float()
 
 
@@ -187,7 +189,7 @@ def _cell_starts(size: int, count: int, like: Tensor) -> Tensor:
     return torch.arange(count, device=like.device) * cell + (size - cell * count) // 2
 
 
-def _offsets(shape: tuple[int, int], gap: int, generator: torch.Generator | None, like: Tensor) -> Tensor:
+def offsets(shape: tuple[int, int], gap: int, generator: torch.Generator | None, like: Tensor) -> Tensor:
     """Where a crop begins inside its cell: in the middle, or anywhere. Drawn on the CPU: the same on every device."""
     if generator is None:
         return torch.full(shape, gap // 2, device=like.device)

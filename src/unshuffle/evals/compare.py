@@ -4,36 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from unshuffle.evals.metrics import score
+from unshuffle.evals.metrics import mean_auc, score
 from unshuffle.evals.probes import linear_probe
 from unshuffle.evals.results import Stamp
 from unshuffle.types import Result
 
 
 class Task(NamedTuple):
-    """Something to predict: ``train`` is (n,) and ``test`` (m,), the targets of both parts of the data."""
+    """Something to predict: ``train`` is (n,) and ``test`` (m,), the targets of both parts of the data.
+
+    Where samples have several labels they are (n, k) and (m, k), of 1 (there), 0 (not there) and -1 (not judged).
+    """
 
     name: str
-    kind: Literal["classification", "regression"]
+    kind: Literal["classification", "regression", "multilabel"]
     train: np.ndarray
     test: np.ndarray
 
 
 @runtime_checkable
 class Probe(Protocol):
-    """A learner on frozen features, such as :func:`~unshuffle.evals.probes.linear_probe`."""
+    """A learner: on frozen features, as :func:`~unshuffle.evals.probes.linear_probe`, or on raw items.
+
+    The latter is :class:`~unshuffle.evals.supervised.Supervised`.
+    """
 
     def __call__(
         self,
         features: np.ndarray,
         targets: np.ndarray,
         test_features: np.ndarray,
+        /,
         *,
-        task: Literal["classification", "regression"],
+        task: Any,  # a Task's kind; not every probe can learn every one
         seed: int,
     ) -> np.ndarray: ...
 
@@ -113,7 +120,8 @@ def compare(
     """Scores every representation on every task with every number of labels.
 
     Args:
-        representations: name -> (n, d) training and (m, d) test features, rows in one order throughout.
+        representations: name -> (n, d) training and (m, d) test features, rows in one order throughout; raw items,
+            (n, ...) and (m, ...), for a probe that learns from those.
         tasks: what to predict from them.
         counts: numbers of labels; see :func:`label_subsets`, whose subsets all representations share.
         draws: how often each number of labels is drawn.
@@ -124,8 +132,8 @@ def compare(
         progress: is told, before each fit, what is fitted.
 
     Returns:
-        One result for each task, subset and representation, in this nesting; ``layer`` is the representation's name
-        and ``seed`` the draw.
+        One result for each task, subset and representation, in this nesting, and for tasks with several labels two, the
+        mean over classes and the spread; ``layer`` is the representation's name and ``seed`` the draw.
 
     Raises:
         ValueError: representations and tasks do not agree on the numbers of rows.
@@ -153,9 +161,19 @@ def compare(
             progress(f"{task.name}: {name}, {subset.n} labels, draw {subset.draw + 1}")
         rows = subset.indices
         predictions = probe(train[rows], task.train[rows], test, task=task.kind, seed=seed + subset.draw)
-        metric, value = score(task.kind, predictions, task.test)
-        results.append(Result(task.name, metric, value, subset.n, subset.draw, layer=name, **stamp._asdict()))
+        results += [
+            Result(task.name, metric, value, subset.n, subset.draw, layer=name, **stamp._asdict())
+            for metric, value in _measured(task, predictions)
+        ]
     return results
+
+
+def _measured(task: Task, predictions: np.ndarray) -> list[tuple[str, float]]:
+    """The figures of one prediction, by their names."""
+    if task.kind != "multilabel":
+        return [score(task.kind, predictions, task.test)]
+    area = mean_auc(predictions, task.test)
+    return [("mean AUC", area.mean), (f"spread of AUC over {area.classes} classes", area.spread)]
 
 
 def _rows(representations: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: Sequence[Task]) -> int:

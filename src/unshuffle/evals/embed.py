@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
@@ -71,13 +72,28 @@ def embed_dataset(
     return Features({k: torch.cat(v).numpy() for k, v in vectors.items()}, torch.cat(index).numpy(), known)
 
 
-def raw_features(items: Tensor, *, side: int = 32) -> Tensor:
+def raw_features(items: Tensor, *, side: int = 32, most: int = 4096) -> Tensor:
     """The input itself as features, (B, d): what every embedding must beat.
 
-    Pictures of more than 4,096 values are averaged down to at most ``side`` pixels a side first.
+    Of more than ``most`` values pictures are averaged down to at most ``side`` pixels a side first, the frames of clips
+    and the time of series (channels, 1, time) until that many are left.
     """
     flat = items.float()
-    if flat[0].numel() > 4096 and flat.ndim == 4:
-        size = (min(side, flat.shape[-2]), min(side, flat.shape[-1]))
+    if flat[0].numel() > most and flat.ndim in (4, 5):
+        flat = flat.flatten(1, -3)  # the frames of a clip beside its channels
+        channels, height, width = flat.shape[1:]
+        if items.ndim == 5:
+            side = max(4, math.isqrt(most // channels))
+        size = (min(side, height), min(side, width)) if height > 1 else (1, min(width, max(side, most // channels)))
         flat = torch.nn.functional.adaptive_avg_pool2d(flat, size)
     return flat.flatten(1)
+
+
+def spectrogram_features(spectrograms: Tensor, *, most: int = 4096) -> Tensor:
+    """Spectrograms (B, 1, bands, frames) as features, (B, d): every band, and frames averaged down to ``most`` values.
+
+    Bands are kept whole: what tells one sound from another, its pitch before all, is written there.
+    """
+    bands, frames = spectrograms.shape[-2:]
+    size = (bands, min(frames, max(1, most // bands)))
+    return torch.nn.functional.adaptive_avg_pool2d(spectrograms.float(), size).flatten(1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,14 +19,18 @@ import unshuffle.data
 import unshuffle.nets  # noqa: F401  (the two register the values that a description may name)
 from unshuffle import _check, values
 from unshuffle._files import write_atomically
-from unshuffle.data.image import Images
 from unshuffle.data.loaders import as_item
+from unshuffle.data.named import Layout, labelled
+from unshuffle.data.sources import Source
 from unshuffle.losses import Objective
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 FORMAT = 1
+AT_ONCE = 1 << 24
+"""Values of raw items that are embedded at a time, at the most."""
 
 
+@runtime_checkable
 class Transform(Protocol):
     """The deterministic side of a transform."""
 
@@ -40,8 +45,8 @@ class Encoder(nn.Module):
     Args:
         net: a module with ``embed``.
         transform: makes the network's input of raw items, without randomness.
-        item_shape: (C, H, W) of the raw items it was trained on.
-        source: how image files become such items, where they came from files; anything else is forgotten.
+        item_shape: of the raw items it was trained on, (C, H, W) of images.
+        source: how files become such items, where they came from files; anything else is forgotten.
         objective: what the network's scores mean; None for an encoder that only embeds.
         net_value: the frozen value that builds ``net`` again; None for a network of one's own.
         own_backbone: ``net_value`` builds it around a backbone of one's own, which only its owner can make.
@@ -61,7 +66,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.net, self.transform, self.item_shape = net, transform, tuple(item_shape)
         # A data set of one's own may call anything `source`, and it could not be saved.
-        self.source: Any = source if values.is_registered(source) else None
+        self.source: Source | None = source if values.is_registered(source) else None
         self.objective, self.net_value, self.own_backbone = objective, net_value, own_backbone
 
     @torch.no_grad()
@@ -70,8 +75,10 @@ class Encoder(nn.Module):
 
         Args:
             items: (B, C, H, W), in the type and range that it was trained on (uint8 for images), or a list of tensors,
-                arrays or PIL images; pictures are scaled and cropped as in training.
-            batch_size: how many at a time.
+                arrays or PIL images; pictures are scaled and cropped as in training. Where it was trained on sounds:
+                waveforms (B, samples) of the trained rate and length, in [-1, 1], or a list of waveforms (samples,) of
+                any lengths, which are cut or filled up as in training. Axes of length 1 in front may be left out.
+            batch_size: how many at a time, at the most; large ones are taken in smaller parts.
 
         Returns:
             (B, d) float32 on the CPU.
@@ -85,12 +92,21 @@ class Encoder(nn.Module):
         stacked = self._stack(items)
         # Where there are none, one of zeros is embedded and left out again: the answer is as wide as any other.
         fed = stacked if len(stacked) else stacked.new_zeros(1, *self.item_shape)
-        parts = [self.net.embed(self.prepare(part)) for part in fed.split(batch_size)]  # type: ignore[operator]
+        parts = [self.net.embed(self.prepare(part)) for part in fed.split(self.at_once(batch_size))]  # type: ignore[operator]
         return torch.cat([part.float().cpu() for part in parts])[: len(stacked)]
+
+    def at_once(self, batch_size: int) -> int:
+        """How many items to compute with at a time, so that even clips of many frames fit into the memory."""
+        return max(1, min(batch_size, AT_ONCE // math.prod(self.item_shape)))
 
     def prepare(self, items: Tensor) -> Tensor:
         """Raw items (B, ...) as the network takes them, where it computes."""
         return self.transform.prepare(items.to(self._weight.device)).to(self._weight)
+
+    def raw(self, items: Tensor) -> Tensor:
+        """Raw items (B, ...) as they are cut, where the network computes: spectrograms of waveforms, or as they are."""
+        make = getattr(self.transform, "raw", None)
+        return items if make is None else make(items.to(self._weight.device))
 
     @property
     def _weight(self) -> Tensor:
@@ -99,34 +115,42 @@ class Encoder(nn.Module):
 
     def _stack(self, items: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
         if isinstance(items, (Tensor, np.ndarray)):
-            self._refuse(tuple(items.shape))
-            return torch.as_tensor(items)
+            shape = self._filled(tuple(items.shape))
+            self._refuse(shape)
+            return torch.as_tensor(items).reshape(shape)
         ready = [self._one(item) for item in items]
         for item in ready:
             self._refuse((len(ready), *item.shape))
         return torch.stack(ready) if ready else torch.zeros(0, *self.item_shape)
 
     def _one(self, item: Any) -> Tensor:
-        if self.source is not None and hasattr(item, "getbands"):
-            return self.source.prepare(item)
-        return as_item(item)
+        return as_item(item) if self.source is None else self.source.as_item(item)
+
+    def _filled(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a batch with the axes of length 1 that were left out before an item's others."""
+        left_out = self.item_shape[: len(self.item_shape) + 1 - len(shape)]
+        return (*shape[:1], *left_out, *shape[1:]) if set(left_out) == {1} else shape
 
     def _refuse(self, shape: tuple[int, ...]) -> None:
         """Refuses a batch of another shape than the training data had."""
         if shape[1:] != self.item_shape:
             wanted = ", ".join(map(str, self.item_shape))
-            hint = "" if self.source is None else " For pictures of any size give a list of PIL images."
+            hint = "" if self.source is None else f" {self.source.any_size}"
             raise ValueError(f"embed: `items` must be (B, {wanted}), as in training; got {shape}.{hint}")
 
-    def open(self, root: str | Path) -> Any:
-        """The images below ``root``, read as in training.
+    def open(self, root: str | Path, layout: Layout | None = None) -> Any:
+        """The samples below ``root``, read as in training.
+
+        Args:
+            root: a folder or an archive.
+            layout: which files are samples, and what their labels are; None: all are, and sub-folders are classes.
 
         Raises:
-            ValueError: it was not trained on image files, so it does not know how to read any.
+            ValueError: it was not trained on files, so it does not know how to read any.
         """
-        if not isinstance(self.source, Images):
-            raise ValueError("this encoder was not trained on image files; embed arrays with it from Python.")
-        return self.source.open(root)
+        if self.source is None:
+            raise ValueError("this encoder was not trained on files; embed arrays with it from Python.")
+        return (self.source if layout is None else labelled(self.source, layout)).open(root)
 
     @torch.no_grad()
     def order(self, inputs: Tensor) -> Tensor:
@@ -156,7 +180,7 @@ class Encoder(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators as well
             net = self.net_value.build().to(self._weight)
-        calibrate(net, self.prepare(inputs))
+        calibrate(net, inputs, prepare=self.prepare)
         return Encoder(net, self.transform, self.item_shape, source=self.source, net_value=self.net_value)
 
     def save(self, folder: str | Path) -> None:
@@ -226,15 +250,18 @@ def _read(folder: Path, net: nn.Module | None) -> Encoder:
 
 
 @torch.no_grad()
-def calibrate(net: nn.Module, inputs: Tensor, *, batch_size: int = 128) -> None:
+def calibrate(
+    net: nn.Module, inputs: Tensor, *, batch_size: int = 128, prepare: Callable[[Tensor], Tensor] | None = None
+) -> None:
     """Sets the statistics of all batch-norm layers to those of ``inputs``: what an untrained network needs to be fair.
 
     A fresh network's running statistics are zeros and ones; its embedding would be judged on a scale it never has.
 
     Args:
         net: a module with ``embed``; changed in place and left in evaluation mode.
-        inputs: prepared inputs, unlabelled; two at least.
+        inputs: unlabelled; two at least.
         batch_size: the most at a time; the statistics are plain averages over batches of equal size.
+        prepare: makes the network's input of a batch; None where they are that.
 
     Raises:
         ValueError: there are fewer than two inputs, of which no deviation can be had.
@@ -248,6 +275,6 @@ def calibrate(net: nn.Module, inputs: Tensor, *, batch_size: int = 128) -> None:
         norm.reset_running_stats()
         norm.train().momentum = None  # cumulative average
     for part in inputs.tensor_split(-(-len(inputs) // batch_size)):
-        net.embed(part)  # type: ignore[operator]
+        net.embed(part if prepare is None else prepare(part))  # type: ignore[operator]
     for norm, momentum in zip(norms, momenta):
         norm.eval().momentum = momentum

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from unshuffle.data.loaders import SkipLog, ordered_loader
-from unshuffle.evals.embed import Features, embed_dataset, raw_features
+from unshuffle.evals.embed import Features, embed_dataset, raw_features, spectrogram_features
 from unshuffle.evals.encoder import Encoder
 
 
@@ -51,7 +51,7 @@ def representations(
         skipped: counts unreadable samples.
         progress: called with (done, total) of both parts together.
     """
-    embedders: dict[str, Callable[[Tensor], Tensor]] = {"raw": raw_features}
+    embedders: dict[str, Callable[[Tensor], Tensor]] = {"raw": raw_embedder(encoder)}
     if encoder.can_be_rebuilt:
         few = spread_items(train, 1024, workers=workers)
         embedders["random"] = encoder.untrained(few, seed=seed).embed
@@ -65,6 +65,13 @@ def representations(
         for part, start in ((train, 0), (test, first))
     ]  # fmt: skip
     return Representations(*parts)
+
+
+def raw_embedder(encoder: Encoder) -> Callable[[Tensor], Tensor]:
+    """Raw items to the input itself as features: what the network is given before it is cut, spectrograms of sounds."""
+    if getattr(encoder.transform, "front", None) is None:
+        return raw_features
+    return lambda items: spectrogram_features(encoder.raw(items).cpu())
 
 
 def _onwards(progress: Callable[[int, int], None] | None, start: int, total: int) -> Callable[[int, int], None] | None:

@@ -1,11 +1,12 @@
-"""The figures of the score tables: accuracy for classes, mean squared error for numbers."""
+"""The figures of the score tables: accuracy for classes, squared error for numbers, ROC areas for several labels."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Num, Shaped
+from jaxtyping import Float, Int, Num, Shaped
+from sklearn.metrics import roc_auc_score
 
 from unshuffle import _check
 
@@ -38,6 +39,53 @@ def mean_squared_error(predictions: Num[np.ndarray, "n"], targets: Num[np.ndarra
     return float(np.square(predictions.astype(np.float64) - targets.astype(np.float64)).mean())
 
 
+class MeanAUC(NamedTuple):
+    """Areas under the curve, class by class: their mean, their standard deviation, and over how many classes."""
+
+    mean: float
+    spread: float
+    classes: int
+
+
+def mean_auc(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n k"]) -> MeanAUC:
+    """Returns the mean over classes of the area under the ROC curve, and its spread over classes; higher is better.
+
+    A class's area is the chance that a row in which it is scores above one in which it is not; 0.5 is guessing. The
+    deviation is that of the classes from their mean (with k), not an uncertainty of the mean.
+
+    Args:
+        scores: (n, k), larger where a class is more likely there.
+        targets: (n, k) of 1 (there), 0 (not there) and -1 (not to be judged: left out of its class).
+
+    Raises:
+        ValueError: the shapes differ, or no class has both kinds of rows.
+
+    Example:
+        >>> mean_auc(np.array([[0.9, 0.2], [0.1, 0.3], [0.4, 0.1]]), np.array([[1, 0], [0, 1], [-1, 0]]))
+        MeanAUC(mean=1.0, spread=0.0, classes=2)
+    """
+    areas = auc_by_class(scores, targets)
+    judged = areas[~np.isnan(areas)]
+    if len(judged) == 0:
+        raise ValueError("mean_auc: `targets` must know, of one class at least, a row with it and a row without.")
+    return MeanAUC(float(judged.mean()), float(judged.std()), len(judged))
+
+
+def auc_by_class(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
+    """Returns each class's area under the ROC curve; NaN where rows of only one kind are known.
+
+    Raises:
+        ValueError: the shapes differ, or there is nothing to score.
+    """
+    _refuse("auc_by_class", scores, targets, name="scores")
+    areas = np.full(targets.shape[1], np.nan)
+    for column, (score_, target) in enumerate(zip(scores.T, targets.T)):
+        known = target >= 0
+        if len(np.unique(target[known])) == 2:
+            areas[column] = roc_auc_score(target[known], score_[known])
+    return areas
+
+
 def score(
     task: Literal["classification", "regression"],
     predictions: Shaped[np.ndarray, "n"],
@@ -66,9 +114,9 @@ def score(
     return "mse", mean_squared_error(predictions, targets)
 
 
-def _refuse(function: str, predictions: np.ndarray, targets: np.ndarray) -> None:
+def _refuse(function: str, predictions: np.ndarray, targets: np.ndarray, *, name: str = "predictions") -> None:
     if predictions.shape != targets.shape or targets.size == 0:
         raise ValueError(
-            f"{function}: `predictions` and `targets` must have one shape, with at least one entry; got "
+            f"{function}: `{name}` and `targets` must have one shape, with at least one entry; got "
             f"{predictions.shape} and {targets.shape}."
         )

@@ -7,24 +7,18 @@ meet nothing but the finished predictor.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 from jaxtyping import Num, Shaped
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from threadpoolctl import threadpool_limits
 
 from unshuffle import _check
-from unshuffle.evals import logistic
-from unshuffle.evals.metrics import score
-
-Kind: TypeAlias = Literal["classification", "regression"]
-# (training features, training targets, strengths, other features) -> predictions of the others, one set a strength
-_Path: TypeAlias = Callable[[np.ndarray, np.ndarray, Sequence[float], np.ndarray], list[np.ndarray]]
+from unshuffle.evals import logistic, perceptron
+from unshuffle.evals.choosing import Fit, Job, Kind, choose
 
 RIDGE_ALPHAS = tuple(np.logspace(-1, 6, 15))
 LOGISTIC_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -73,15 +67,18 @@ def linear_probe(
     _refuse("linear_probe", features, targets, test_features, task, folds)
     if (targets == targets[0]).all():
         return np.full(len(test_features), targets[0])
-    features, test_features = _standardise(features, test_features)
-    with _one_thread():
+    features, test_features = standardise(features, test_features)
+    with one_thread():
         if task == "regression":
             return np.asarray(RidgeCV(RIDGE_ALPHAS).fit(features, targets).predict(test_features))
         features, test_features = (
             rows.astype(np.float32) for rows in logistic.onto_principal_axes(features, test_features)
         )
-        strength = _choose(_logistic_path, features, targets, LOGISTIC_STRENGTHS, LOGISTIC_DEFAULT, task, seed, folds)
-        return _logistic_path(features, targets, [strength], test_features, tolerance=3e-4)[0]
+        strength = choose(
+            _logistic_path, features, targets, LOGISTIC_STRENGTHS,
+            default=LOGISTIC_DEFAULT, task=task, seed=seed, folds=folds,
+        )  # fmt: skip
+        return _logistic_path([Job(features, targets, test_features)], [strength], tolerance=3e-4)[0][0]
 
 
 def mlp_probe(
@@ -93,14 +90,16 @@ def mlp_probe(
     seed: int = 0,
     folds: int = 3,
     hidden: tuple[int, ...] = (256, 256),
+    device: str = "cpu",
 ) -> Shaped[np.ndarray, "m"]:
     """Predicts the targets of new rows by a three-layer perceptron on frozen features.
 
     Two hidden layers of rectified units, trained by Adam on the cross-entropy or on the squared error of standardised
-    targets. The length is fixed in advance, ``MLP_STEPS`` steps of ``MLP_BATCH`` rows (it ends earlier only where the
-    training loss has stood still for ten epochs), because a few labels leave none for early stopping; what is adapted
-    is the L2 penalty, chosen among ``MLP_ALPHAS`` by the same folds as the linear probe, ``MLP_DEFAULT`` where nothing
-    can be held out. The paper names neither sizes nor training of its perceptron; these are ours.
+    targets. The length is fixed in advance, ``MLP_STEPS`` steps of ``MLP_BATCH`` rows, because a few labels leave none
+    for early stopping; what is adapted is the L2 penalty, chosen among ``MLP_ALPHAS`` by the same folds as the linear
+    probe, ``MLP_DEFAULT`` where nothing can be held out. Where there are twice as many columns as rows, or more, rows
+    are turned into the span of the labelled ones first, which leaves their inner products as they were. The paper
+    names neither sizes nor training of its perceptron; these are ours.
 
     Args:
         features: (n, d) of the labelled rows. Columns that are constant there count as zero everywhere.
@@ -109,7 +108,8 @@ def mlp_probe(
         task: ``"classification"`` or ``"regression"``.
         seed: of the division into folds, the first weights and the batches.
         folds: how many; at least 2. Fewer where there are fewer rows.
-        hidden: units of each hidden layer.
+        hidden: units of each hidden layer, one layer at least.
+        device: where the nets are trained, such as ``"cuda"``; the CPU computes on one thread, the same every time.
 
     Returns:
         (m,) predictions: members of ``targets``, or floats.
@@ -127,110 +127,83 @@ def mlp_probe(
     _refuse("mlp_probe", features, targets, test_features, task, folds)
     if (targets == targets[0]).all():
         return np.full(len(test_features), targets[0])
-    features, test_features = (x.astype(np.float32) for x in _standardise(features, test_features))
+    features, test_features = standardise(features, test_features)
+    if features.shape[1] >= 2 * len(features):
+        features, test_features = _within_span(features, test_features)
+    features, test_features = features.astype(np.float32), test_features.astype(np.float32)
+    classes, codes = np.unique(targets, return_inverse=True) if task == "classification" else (None, targets)
 
-    def path(rows: np.ndarray, known: np.ndarray, alphas: Sequence[float], others: np.ndarray) -> list[np.ndarray]:
-        return [_perceptron(rows, known, others, task, alpha, seed, hidden) for alpha in alphas]
+    def fit(jobs: Sequence[Job], alphas: Sequence[float]) -> list[list[np.ndarray]]:
+        return perceptron.fit_predict(
+            jobs, alphas, classes=None if classes is None else len(classes), hidden=hidden, steps=MLP_STEPS,
+            batch=MLP_BATCH, seed=seed, device=device,
+        )  # fmt: skip
 
-    with _one_thread():
-        alpha = _choose(path, features, targets, MLP_ALPHAS, MLP_DEFAULT, task, seed, folds)
-        return path(features, targets, [alpha], test_features)[0]
-
-
-def _choose(
-    path: _Path,
-    features: np.ndarray,
-    targets: np.ndarray,
-    strengths: tuple[float, ...],
-    default: float,
-    task: Kind,
-    seed: int,
-    folds: int,
-) -> float:
-    """The strength that predicts held-out rows best; of equals, the one nearest to the default."""
-    if task == "classification" and len(np.unique(targets)) == len(targets):
-        return default
-    fold_of = _deal(targets, task, min(folds, len(targets)), seed)
-    gains = np.zeros(len(strengths))
-    for fold in range(fold_of.max() + 1):
-        held = fold_of == fold
-        predictions = path(features[~held], targets[~held], strengths, features[held])
-        gains += [_gain(task, predicted, targets[held]) for predicted in predictions]
-    distance = np.abs(np.log(np.array(strengths) / default))
-    return strengths[int(np.lexsort((distance, -gains))[0])]
-
-
-def _deal(targets: np.ndarray, task: Kind, folds: int, seed: int) -> np.ndarray:
-    """Deals the rows round and round to the folds, in random order, class after class."""
-    order = np.random.default_rng(seed).permutation(len(targets))
-    if task == "classification":
-        order = order[np.argsort(targets[order], kind="stable")]
-    fold_of = np.empty(len(targets), dtype=int)
-    fold_of[order] = np.arange(len(targets)) % folds
-    return fold_of
-
-
-def _gain(task: Kind, predictions: np.ndarray, targets: np.ndarray) -> float:
-    metric, value = score(task, predictions, targets)
-    return len(targets) * (value if metric == "accuracy" else -value)
+    path = fit if task == "classification" else _numbers(fit)
+    with one_thread():
+        alpha = choose(
+            path, features, codes, MLP_ALPHAS, default=MLP_DEFAULT, task=task, seed=seed, folds=folds
+        )  # fmt: skip
+        answers = path([Job(features, codes, test_features)], [alpha])[0][0]
+    return answers if classes is None else classes[answers]
 
 
 def _logistic_path(
-    features: np.ndarray,
-    targets: np.ndarray,
-    strengths: Sequence[float],
-    others: np.ndarray,
-    *,
-    tolerance: float = 3e-3,
-) -> list[np.ndarray]:
+    jobs: Sequence[Job], strengths: Sequence[float], *, tolerance: float = 3e-3
+) -> list[list[np.ndarray]]:
     """Fits one strength after the other, each starting where the last ended; enough digits to tell them apart."""
-    classes, codes = np.unique(targets, return_inverse=True)
+    return [_strengths(job, strengths, tolerance) for job in jobs]
+
+
+def _strengths(job: Job, strengths: Sequence[float], tolerance: float) -> list[np.ndarray]:
+    classes, codes = np.unique(job.targets, return_inverse=True)
     weights, predictions = None, []
     for strength in strengths:
-        weights = logistic.fit(features, codes, strength=strength, start=weights, tolerance=tolerance)
-        predictions.append(classes[logistic.predict(weights, others)])
+        weights = logistic.fit(job.features, codes, strength=strength, start=weights, tolerance=tolerance)
+        predictions.append(classes[logistic.predict(weights, job.others)])
     return predictions
 
 
-def _perceptron(
-    features: np.ndarray,
-    targets: np.ndarray,
-    others: np.ndarray,
-    task: Kind,
-    alpha: float,
-    seed: int,
-    hidden: tuple[int, ...],
-) -> np.ndarray:
-    if task == "classification" and (targets == targets[0]).all():
-        return np.full(len(others), targets[0])
-    batch = min(MLP_BATCH, len(features))
-    epochs = -(-MLP_STEPS * batch // len(features))
-    model = MLPClassifier if task == "classification" else MLPRegressor
-    net = model(
-        hidden_layer_sizes=hidden,
-        alpha=alpha,
-        batch_size=batch,  # pyright: ignore[reportArgumentType]  (the stub knows the default, "auto", alone)
-        max_iter=epochs,
-        random_state=seed,
-    )
-    centre, spread = (targets.mean(), targets.std() or 1.0) if task == "regression" else (0, 1)
-    with warnings.catch_warnings():
-        # The length is fixed on purpose.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        net.fit(features, targets if task == "classification" else (targets - centre) / spread)
-    predictions = np.asarray(net.predict(others))
-    return predictions if task == "classification" else predictions * spread + centre
+def _numbers(fit: Fit) -> Fit:
+    """Learns numbers at mean 0 and deviation 1 of the rows at hand, and predicts them in their own unit."""
+
+    def scaled(jobs: Sequence[Job], settings: Sequence[float]) -> list[list[np.ndarray]]:
+        units = [(job.targets.mean(), job.targets.std() or 1.0) for job in jobs]
+        ready = [job._replace(targets=(job.targets - c) / s) for job, (c, s) in zip(jobs, units)]
+        return [[p * s + c for p in rows] for rows, (c, s) in zip(fit(ready, settings), units)]
+
+    return scaled
 
 
-def _one_thread() -> threadpool_limits:
+@contextmanager
+def one_thread() -> Iterator[None]:
     """Hundreds of small matrix products: more threads would mostly wait for each other.
 
     With two threads on two cores that had other work too, the linear probe took up to fifty times longer.
     """
-    return threadpool_limits(1, user_api="blas")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _standardise(features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _within_span(features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turns rows of more columns than rows into at most as many columns, keeping all inner products.
+
+    The net loses nothing it could learn from, and its widest layer shrinks from d inputs to n: several times cheaper
+    with a hundred labels. The principal axes are turned once more, at random: on axes of very unlike spread Adam, which
+    moves every weight alike, would do something else than on standardised columns.
+    """
+    turned, others = logistic.onto_principal_axes(features, test_features)
+    rank = turned.shape[1]
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((rank, rank)))[0]
+    return turned @ turn, others @ turn
+
+
+def standardise(features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Training rows get mean 0 and deviation 1 in every column that varies there, and 0 in the others.
 
     Test rows are held to the range of the training rows and once that range to either side: a column that hardly moved

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from unshuffle import permutations
-from unshuffle.data.patching import Bands
+from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.shuffle import Shuffle
+from unshuffle.data.slices import Slices
 from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.pictures import as_pixels, write_arrays
 from unshuffle.evals.results import Stamp
@@ -41,7 +42,7 @@ def solve(encoder: Encoder, items: Tensor, *, seed: int = 0, batch_size: int = 2
 
     Args:
         encoder: trained with :class:`~unshuffle.data.shuffle.Shuffle`.
-        items: raw samples (B, C, H, W).
+        items: raw samples (B, ...).
         seed: of the permutations, which come from where the training's came.
         batch_size: samples at a time.
 
@@ -53,7 +54,8 @@ def solve(encoder: Encoder, items: Tensor, *, seed: int = 0, batch_size: int = 2
         raise ValueError("solve: this encoder was not trained on shuffled patches; it has no puzzles to solve.")
     perm = transform.draw(len(items), torch.Generator().manual_seed(seed))
     predicted = []
-    for part, drawn in zip(items.split(batch_size), perm.split(batch_size)):
+    size = encoder.at_once(batch_size)
+    for part, drawn in zip(items.split(size), perm.split(size)):
         patches = encoder.prepare(part)
         predicted.append(encoder.order(permutations.apply(patches, drawn.to(patches.device))))
     n = perm.shape[1]
@@ -88,20 +90,46 @@ def puzzle_figure(folder: Path, encoder: Encoder, items: Tensor, solved: Solved,
     Args:
         folder: the run's.
         encoder: the one that solved them.
-        items: raw samples (B, C, H, W) as :func:`solve` took them.
+        items: raw samples (B, ...) as :func:`solve` took them.
         solved: its answer.
         count: the most puzzles to show, evenly spaced over all.
     """
     assert isinstance(encoder.transform, Shuffle)
-    patches = replace(encoder.transform.patches, normalize=False)
+    transform = encoder.transform
+    patches = replace(transform.patches, normalize=False)
     rows = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
-    truth = patches.cut(items[rows])
+    truth = patches.cut(encoder.raw(items[rows]).cpu())
     before = permutations.apply(truth, solved.perm[rows])
     # The patch that got rank r goes to place r - 1.
     after = permutations.apply(before, solved.predicted[rows].argsort(-1))
     cut = {"before": before, "solved": after, "truth": truth}
-    arrays = {name: as_pixels(patches.join(shown)) for name, shown in cut.items()}
-    arrays["partial_ranks"] = solved.partial_ranks()[rows].numpy()
-    arrays["spectrogram"] = np.array(isinstance(patches, Bands))
+    joined = {name: patches.join(shown) for name, shown in cut.items()}
     caption = "Held-out samples, cut and shuffled; as the network puts them in order; and as they were."
+    arrays = {"partial_ranks": solved.partial_ranks()[rows].numpy()}
+    if _is_series(joined["truth"]):
+        arrays |= {name: shown.squeeze(-2).numpy() for name, shown in joined.items()}
+        arrays["slices"] = np.array(_pieces(patches, joined["truth"], truth))
+        return Figure("series", write_arrays(folder, "puzzles", arrays), "Puzzles", caption)
+    if joined["truth"].ndim == 5:
+        arrays["frames"] = np.array(joined["truth"].shape[1])
+        joined = {name: _side_by_side(clips) for name, clips in joined.items()}
+    arrays |= {name: as_pixels(pictures) for name, pictures in joined.items()}
+    arrays["spectrogram"] = np.array(transform.front is not None or isinstance(patches, Bands))
     return Figure("puzzle", write_arrays(folder, "puzzles", arrays), "Puzzles", caption)
+
+
+def _is_series(items: Tensor) -> bool:
+    """Whether items are (B, channels, 1, time), which are drawn as curves."""
+    return items.ndim == 4 and items.shape[-2] == 1
+
+
+def _pieces(patches: Grid | Bands | Slices, items: Tensor, cut: Tensor) -> int:
+    """Into how many stretches of time a series was cut; 1 where along another axis."""
+    return items.shape[-1] // cut.shape[-1] if isinstance(patches, Slices) else 1
+
+
+def _side_by_side(clips: Tensor, *, most: int = 32) -> Tensor:
+    """Clips (B, frames, C, H, W) as rows of frames (B, C, h, frames * w), at most 32 pixels high: to look at."""
+    size = (min(most, clips.shape[-2]), min(most, clips.shape[-1]))
+    small = torch.nn.functional.adaptive_avg_pool2d(clips.flatten(0, 1), size).unflatten(0, clips.shape[:2])
+    return small.permute(0, 2, 3, 1, 4).flatten(-2)

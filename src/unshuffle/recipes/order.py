@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
 from unshuffle.data.image import Images
+from unshuffle.data.named import Labelled
 from unshuffle.data.samples import Packaged
 from unshuffle.data.sets import OrderedSets
 from unshuffle.losses import FastSoftRanking, PerturbedFenchelYoung, RankMSE
 from unshuffle.methods.ordering import LearnToOrder
-from unshuffle.nets import AlexNet, ItemNet, SmallConv
+from unshuffle.nets import Backbone, ItemNet, SmallConv, fresh
 from unshuffle.train.engine import Plan
 from unshuffle.train.optim import Adam, AdamW
 from unshuffle.values import register
@@ -22,11 +24,11 @@ from unshuffle.values import register
 class OrderRecipe:
     """Everything that decides what is learned from ordered sets. Labels are used for nothing but the sets' orders."""
 
-    source: Images | Packaged = Packaged("digits")
+    source: Images | Packaged | Labelled = Packaged("digits")
     """Where samples come from; sub-folders, by name, are ordered weak to strong."""
     sets: OrderedSets = OrderedSets()
     """How a batch is dealt into sets."""
-    backbone: SmallConv | AlexNet = SmallConv()
+    backbone: Backbone = SmallConv()
     """What sees one item."""
     loss: PerturbedFenchelYoung | FastSoftRanking | RankMSE = PerturbedFenchelYoung(sigma=1.0)
     """What the scores cost."""
@@ -43,11 +45,19 @@ class OrderRecipe:
     seed: int = 0
     """Of everything."""
 
+    def settle(self, root: str | Path) -> tuple[OrderRecipe, list[str]]:
+        """Chooses from the data below ``root`` what was left open; lines tell what was chosen."""
+        if isinstance(self.source, Packaged):
+            return self, []
+        source, told = self.source.settle(root)
+        return replace(self, source=source), told
+
     def build(self, item_shape: tuple[int, ...], net: nn.Module | None = None) -> Plan:
         """The method for items of this shape; ``net`` is a backbone of one's own."""
         value = ItemNet(self.backbone, item_shape, self.hidden)
         scorer = value.build(net)
-        return Plan(LearnToOrder(scorer, self.loss), self.sets, scorer, value, self.loss)
+        described = replace(value, backbone=fresh(self.backbone))
+        return Plan(LearnToOrder(scorer, self.loss), self.sets, scorer, described, self.loss)
 
 
 def order_digits() -> OrderRecipe:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
+from unshuffle.data.audio import Sounds
 from unshuffle.data.image import Images
+from unshuffle.data.named import Labelled
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.samples import Packaged
+from unshuffle.data.series import Series
 from unshuffle.data.shuffle import Shuffle
+from unshuffle.data.slices import Slices
+from unshuffle.data.spectrogram import LogLinear, LogMel
+from unshuffle.data.video import Clips
 from unshuffle.losses import FastSoftRanking, FixedPermutations, PerturbedFenchelYoung, RankMSE
 from unshuffle.methods.shuffle import ShuffleToLearn
-from unshuffle.nets import AlexNet, ContextFreeNet, SmallConv
+from unshuffle.nets import CFN2016, AlexNet, Backbone, ContextFreeNet, ResNet, SmallConv, Timm, fresh
 from unshuffle.train.engine import Plan
 from unshuffle.train.optim import Adam, AdamW
 from unshuffle.values import register
@@ -23,11 +30,13 @@ from unshuffle.values import register
 class ShuffleRecipe:
     """Everything that decides what Shuffle to Learn learns."""
 
-    source: Images | Packaged = Images()
+    source: Images | Sounds | Clips | Series | Packaged | Labelled = Images()
     """Where samples come from."""
-    patches: Grid | Bands = Grid()
+    patches: Grid | Bands | Slices = Grid()
     """How samples are cut."""
-    backbone: SmallConv | AlexNet = SmallConv()
+    front: LogMel | LogLinear | None = None
+    """What is made of samples before they are cut: the spectrograms of sounds."""
+    backbone: Backbone = SmallConv()
     """What sees one patch."""
     loss: PerturbedFenchelYoung | FastSoftRanking | RankMSE | FixedPermutations = PerturbedFenchelYoung()
     """What the scores mean and cost."""
@@ -48,15 +57,52 @@ class ShuffleRecipe:
     seed: int = 0
     """Of everything."""
 
+    def settle(self, root: str | Path) -> tuple[ShuffleRecipe, list[str]]:
+        """Chooses from the data below ``root`` what was left open.
+
+        Returns:
+            The recipe with nothing left open, and lines that tell what was chosen.
+
+        Raises:
+            FileNotFoundError: there are no such data.
+            ValueError: not one sample can be read, or they are too small to be cut.
+        """
+        if isinstance(self.source, Packaged):
+            return self, []
+        source, told = self.source.settle(root)
+        settled, more = replace(self, source=source).settle_shapes(source.item_shape)
+        return settled, told + more
+
+    def settle_shapes(self, item_shape: tuple[int, ...]) -> tuple[ShuffleRecipe, list[str]]:
+        """Chooses what follows from the shape of a sample alone; see :meth:`settle`."""
+        front, told = self.front, []
+        if front is not None:
+            rate = self.source.rate if isinstance(self.source, (Sounds, Labelled)) else None
+            front, told = front.settle(rate, item_shape)
+        cut_shape = item_shape if front is None else front.shape(item_shape)
+        patches = self.patches.settle(cut_shape) if isinstance(self.patches, Slices) else self.patches
+        settled = replace(self, front=front, patches=patches)
+        if settled == self:
+            return self, []
+        size = " x ".join(map(str, patches.patch_shape(cut_shape)))
+        return settled, [*told, f"patches: {patches.count} of {size}"]
+
     def build(self, item_shape: tuple[int, ...], net: nn.Module | None = None) -> Plan:
         """The method for samples of this shape; ``net`` is a backbone of one's own."""
-        n, shape = self.patches.count, self.patches.patch_shape(item_shape)
+        settled, _ = self.settle_shapes(item_shape)
+        return settled._build(item_shape, net)
+
+    def _build(self, item_shape: tuple[int, ...], net: nn.Module | None) -> Plan:
+        cut_shape = item_shape if self.front is None else self.front.shape(item_shape)
+        n, shape = self.patches.count, self.patches.patch_shape(cut_shape)
         value = ContextFreeNet(
             self.backbone, n, shape, self.loss.outputs(n), self.patch_features, self.hidden, self.dropout
         )
         scorer = value.build(net)
         choices = self.loss.choices if isinstance(self.loss, FixedPermutations) else None
-        return Plan(ShuffleToLearn(scorer, self.loss), Shuffle(self.patches, choices), scorer, value, self.loss)
+        described = replace(value, backbone=fresh(self.backbone))
+        transform = Shuffle(self.patches, choices, self.front)
+        return Plan(ShuffleToLearn(scorer, self.loss), transform, scorer, described, self.loss)
 
 
 def shuffle() -> ShuffleRecipe:
@@ -65,6 +111,22 @@ def shuffle() -> ShuffleRecipe:
     Run:   unshuffle train shuffle --data photos/ --out runs/a
     """
     return ShuffleRecipe()
+
+
+def shuffle_resnet() -> ShuffleRecipe:
+    """As ``shuffle``, with a ResNet-18 made for small patches in place of the small network; a GPU is advisable.
+
+    ``--backbone.depth 50 --backbone.stem standard`` for large patches; ``--backbone.no-pool`` keeps places apart.
+    """
+    return replace(shuffle(), backbone=ResNet(stem="small"))
+
+
+def shuffle_timm() -> ShuffleRecipe:
+    """As ``shuffle``, with any network of timm: ``--backbone.name convnext_atto``; needs timm.
+
+    ``--backbone.pretrained`` begins with timm's weights, ``--backbone.size 224`` scales the patches first.
+    """
+    return replace(shuffle(), backbone=Timm())
 
 
 def shuffle_imagenet_perturbed() -> ShuffleRecipe:
@@ -79,6 +141,21 @@ def shuffle_imagenet_perturbed() -> ShuffleRecipe:
         source=Images(size=128), patches=Grid(3, 3, gap=6), backbone=AlexNet(), optim=Adam(lr=1e-6), batch_size=32,
         loss=PerturbedFenchelYoung(sigma=0.1, num_samples=10), patch_features=1024, hidden=4096, epochs=1000,
     )  # fmt: skip
+
+
+def shuffle_imagenet_cfn2016() -> ShuffleRecipe:
+    """As ``shuffle_imagenet_perturbed``, with the network and the patches of 2016, of which the paper names the former.
+
+    Images of 255 pixels in cells of 85, patches of 64 placed in them by chance: Noroozi & Favaro's code.
+    """
+    return replace(
+        shuffle_imagenet_perturbed(), source=Images(size=255), patches=Grid(3, 3, gap=21), backbone=CFN2016(),
+    )  # fmt: skip
+
+
+def shuffle_imagenet_resnet() -> ShuffleRecipe:
+    """As ``shuffle_imagenet_perturbed``, with a ResNet-18 for small patches in place of AlexNet."""
+    return replace(shuffle_imagenet_perturbed(), backbone=ResNet(stem="small"))
 
 
 def shuffle_notes_perturbed() -> ShuffleRecipe:

@@ -41,7 +41,7 @@ _STYLE = {
     "agg.path.chunksize": 10_000,
 }
 _DPI = 192  # twice that of a page, for sharp screens
-_MOST_SAMPLES, _MOST_SETS, _MOST_IN_LEGEND = 16, 10, 20
+_MOST_SAMPLES, _MOST_SETS, _MOST_IN_LEGEND, _MOST_CHANNELS = 16, 10, 20, 3
 
 
 def draw(kind: str, arrays: Arrays) -> bytes:
@@ -49,8 +49,10 @@ def draw(kind: str, arrays: Arrays) -> bytes:
 
     Args:
         kind: ``puzzle``: ``before``, ``solved``, ``truth`` (k, H, W[, 3]) in [0, 1], ``partial_ranks`` (k,), scalar
-            ``spectrogram``. ``map``: ``xy`` (N, 2), ``label`` (N,), and optionally ``names``, ``value`` (N,), scalar
-            ``continuous``. ``sets``: ``images`` (k, n, H, W[, 3]), ``scores`` and ``truth`` (k, n).
+            ``spectrogram``, and of clips scalar ``frames``, side by side. ``series``: the same three (k, channels, T)
+            and ``partial_ranks``, scalar ``slices``. ``map``: ``xy`` (N, 2), ``label`` (N,), and optionally ``names``,
+            ``value`` (N,), scalar ``continuous``. ``sets``: ``images`` (k, n, H, W[, 3]), ``scores`` and ``truth``
+            (k, n).
         arrays: the arrays by name.
 
     Returns:
@@ -61,7 +63,7 @@ def draw(kind: str, arrays: Arrays) -> bytes:
     """
     if kind not in KINDS:
         raise ValueError(f"a picture of kind {kind!r} is not known here; known are {', '.join(sorted(KINDS))}.")
-    with _style():
+    with style():
         return KINDS[kind](arrays)
 
 
@@ -70,22 +72,22 @@ def draw_curve(metrics: list[Metrics], column: str) -> bytes:
 
     Runs that differ in a trailing number only (``notes-mse-0``, ``notes-mse-1``: seeds) share a colour and a name.
     """
-    with _style():
-        figure, axes = _figure(4.5, 2.7)
+    with style():
+        figure, axes = blank(4.5, 2.7)
         groups = list(dict.fromkeys(_group(run.name) for run in metrics))
-        palette = dict(zip(groups, _palette(len(groups))))
+        colours = dict(zip(groups, palette(len(groups))))
         for run in metrics:
             for (name, split), (steps, values) in run.series.items():
                 if name == column:
                     look: dict[str, Any] = {"lw": 1.0, "alpha": 0.75} if split == "train" else {"lw": 2.0}
                     look["marker"] = "o" if len(steps) <= 25 else None
                     group = _group(run.name)
-                    label = f"{_short(group) or 'this run'}, {_short(split)}" if len(groups) > 1 else _short(split)
-                    axes.plot(steps, values, color=palette[group], ms=3, label=label, **look)
+                    label = f"{short(group) or 'this run'}, {short(split)}" if len(groups) > 1 else short(split)
+                    axes.plot(steps, values, color=colours[group], ms=3, label=label, **look)
         axes.set_xlabel("step")
         axes.margins(x=0.02)
         _curve_legend(axes)
-        return _png(figure)
+        return finished(figure)
 
 
 def _group(name: str) -> str:
@@ -110,12 +112,15 @@ def _puzzle(arrays: Arrays) -> bytes:
             "a puzzle's before, solved and truth must be equal in shape, (k, H, W) or (k, H, W, 3) with k > 0; "
             f"got {before.shape}, {solved.shape} and {truth.shape}."
         )
-    width, left = float(np.clip(before.shape[2] / before.shape[1], 0.4, 4)), 1.15
+    widest = 24 if "frames" in arrays else 4
+    width = float(np.clip(before.shape[2] / before.shape[1], 0.4, widest))
+    inches = min(0.95, 9 / width)
+    left = max(1.15, 1.09 / inches)
     across = min(count, max(1, int(9 / (width + 0.08))))
     bands, pitch = -(-count // across), 3 * 1.06 + 0.8
     across = -(-count // bands)  # bands of equal length
     spectrogram = bool(arrays.get("spectrogram", False))
-    with _board(left + across * (width + 0.08), bands * pitch - 0.45, inches=0.95) as (figure, axes):
+    with _board(left + across * (width + 0.08), bands * pitch - 0.45, inches=inches) as (figure, axes):
         for i in range(count):
             x, top = left + (i % across) * (width + 0.08), (i // across) * pitch
             for row, picture in enumerate((before[i], solved[i], truth[i])):
@@ -124,14 +129,47 @@ def _puzzle(arrays: Arrays) -> bytes:
         for top in np.arange(bands) * pitch:
             for y, name in zip((0.5, 1.56, 2.62, 3.32), ("before", "as solved", "truth", "partial ranks")):
                 axes.text(left - 0.12, top + y, name, ha="right", va="center")
-        return _png(figure)
+        return finished(figure)
+
+
+def _series(arrays: Arrays) -> bytes:
+    before, solved, truth, ranks = _need(arrays, "before", "solved", "truth", "partial_ranks")
+    if not before.shape == solved.shape == truth.shape or before.ndim != 3 or not before.size:
+        raise ValueError(
+            "a series' before, solved and truth must be equal in shape, (k, channels, T) with k > 0; "
+            f"got {before.shape}, {solved.shape} and {truth.shape}."
+        )
+    count, across, left, width = min(len(before), 6), min(len(before), 3), 1.15, 2.8
+    bands, pitch = -(-count // across), 3 * 1.06 + 0.8
+    with _board(left + across * (width + 0.12), bands * pitch - 0.45, inches=0.95) as (figure, axes):
+        for i in range(count):
+            x, top = left + (i % across) * (width + 0.12), (i // across) * pitch
+            for row, values in enumerate((before[i], solved[i], truth[i])):
+                _curves(axes, values, truth[i], x, top + row * 1.06, width, int(arrays.get("slices", 1)))
+            axes.text(x + width / 2, top + 3.32, f"{float(ranks[i]):.2f}", ha="center", va="center")
+        for top in np.arange(bands) * pitch:
+            for y, name in zip((0.5, 1.56, 2.62, 3.32), ("before", "as solved", "truth", "partial ranks")):
+                axes.text(left - 0.12, top + y, name, ha="right", va="center")
+        return finished(figure)
+
+
+def _curves(axes: Any, values: np.ndarray, truth: np.ndarray, x: float, y: float, width: float, slices: int) -> None:
+    """The first channels of one series as curves, each in its own range, interrupted between slices."""
+    times = x + width * (np.arange(values.shape[1]) + 0.5) / values.shape[1]
+    for channel, colour in zip(range(min(len(values), _MOST_CHANNELS)), _TEN):
+        low, high = np.nanmin(truth[channel]), np.nanmax(truth[channel])
+        heights = y + 0.95 - 0.9 * (values[channel] - low) / max(high - low, np.finfo(np.float32).tiny)
+        for stretch in np.array_split(np.arange(len(times)), slices):
+            axes.plot(times[stretch], heights[stretch], color=colour, lw=0.9, marker="." if len(stretch) < 2 else None)
+    for border in x + width * np.arange(slices + 1) / slices:
+        axes.plot([border, border], [y, y + 1], color=INK, lw=0.4, alpha=0.5)
 
 
 def _map(arrays: Arrays) -> bytes:
     xy, label = _need(arrays, "xy", "label")
     if xy.ndim != 2 or xy.shape[1] != 2 or label.shape != xy.shape[:1] or not len(xy):
         raise ValueError(f"a map's xy must be (N, 2) and its label (N,) with N > 0; got {xy.shape} and {label.shape}.")
-    figure, axes = _figure(4.5, 3.6)
+    figure, axes = blank(4.5, 3.6)
     axes.set_axis_off()
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.02)
@@ -144,11 +182,11 @@ def _map(arrays: Arrays) -> bytes:
         figure.colorbar(points, ax=axes, shrink=0.8).outline.set_visible(False)
     else:
         classes, place = np.unique(label, return_inverse=True)
-        palette = np.array(_palette(len(classes)))
-        axes.scatter(*xy[order].T, c=palette[place.ravel()[order]], **look)
+        colours = np.array(palette(len(classes)))
+        axes.scatter(*xy[order].T, c=colours[place.ravel()[order]], **look)
         if len(classes) <= _MOST_IN_LEGEND:
-            _legend(axes, palette, [_class_name(arrays.get("names"), one) for one in classes])
-    return _png(figure)
+            _legend(axes, colours, [_class_name(arrays.get("names"), one) for one in classes])
+    return finished(figure)
 
 
 def _sets(arrays: Arrays) -> bytes:
@@ -170,10 +208,10 @@ def _sets(arrays: Arrays) -> bytes:
                 _tile(axes, images[row, item], x, y, 1.0, frame=WRONG if wrong[k] else None)
                 look = {"color": WRONG, "weight": "bold"} if wrong[k] else {}
                 axes.text(x + 0.5, y + 1.2, f"{truth[row][item]:g}", ha="center", va="center", fontsize=8.5, **look)
-        return _png(figure)
+        return finished(figure)
 
 
-KINDS: dict[str, Callable[[Arrays], bytes]] = {"puzzle": _puzzle, "map": _map, "sets": _sets}
+KINDS: dict[str, Callable[[Arrays], bytes]] = {"puzzle": _puzzle, "series": _series, "map": _map, "sets": _sets}
 
 
 def _need(arrays: Arrays, *names: str) -> list[np.ndarray]:
@@ -184,7 +222,8 @@ def _need(arrays: Arrays, *names: str) -> list[np.ndarray]:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Ink and ground of every picture, for as long as one is drawn."""
     try:
         import matplotlib.style
     except ModuleNotFoundError as error:
@@ -193,7 +232,8 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def blank(width: float, height: float) -> tuple[Any, Any]:
+    """A figure of that many inches, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -205,7 +245,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 @contextmanager
 def _board(width: float, height: float, *, inches: float) -> Iterator[tuple[Any, Any]]:
     """One bare pair of axes for many small images: units are ``inches`` long, y runs downwards."""
-    figure, axes = _figure(width * inches, height * inches)
+    figure, axes = blank(width * inches, height * inches)
     figure.set_layout_engine("none")
     axes.set_position((0, 0, 1, 1))
     axes.set_axis_off()
@@ -236,7 +276,8 @@ def _tile(
         axes.plot([x, x + width, x + width, x, x], [y, y, y + 1, y + 1, y], color=frame, lw=2, clip_on=False)
 
 
-def _palette(count: int) -> list[Any]:
+def palette(count: int) -> list[Any]:
+    """As many colours, each of which reads on white and on black."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 
@@ -252,21 +293,23 @@ def _class_name(names: np.ndarray | None, label: Any) -> str:
     return str(names[label]) if names is not None and known else f"{label}"
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name as long as a legend holds."""
     return name if len(name) <= 24 else f"{name[:23]}…"
 
 
-def _legend(axes: Any, palette: np.ndarray, names: list[str]) -> None:
+def _legend(axes: Any, colours: np.ndarray, names: list[str]) -> None:
     from matplotlib.lines import Line2D
 
-    dots = [Line2D([], [], ls="", marker="o", ms=5, color=colour) for colour in palette]
+    dots = [Line2D([], [], ls="", marker="o", ms=5, color=colour) for colour in colours]
     legend = axes.legend(dots, ["?"] * len(dots), loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1)
     # Set afterwards: matplotlib takes a label with a leading underscore as hidden.
     for text, name in zip(legend.get_texts(), names):
-        text.set_text(_short(name))
+        text.set_text(short(name))
 
 
-def _png(figure: Any) -> bytes:
+def finished(figure: Any) -> bytes:
+    """The figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.03)
     return buffer.getvalue()

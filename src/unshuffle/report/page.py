@@ -17,8 +17,9 @@ from typing import Any
 
 from unshuffle.report.figures import draw, draw_curve
 from unshuffle.report.read import Metrics, RunFolder, read_arrays, read_run
+from unshuffle.report.sweeps import draw_sweep, sweeps
 from unshuffle.report.tables import tables, to_html
-from unshuffle.types import Figure
+from unshuffle.types import Figure, Result
 
 _UNINTERESTING = {"seconds"}  # logged for other readers; a curve of it says nothing
 _WIDE = 480  # pixels; wider pictures take a row of the page, and scroll on a phone
@@ -53,6 +54,7 @@ th, td { padding: 0.4rem 0.8rem; text-align: right; white-space: nowrap; border-
 thead th { color: var(--soft); font-weight: 500; font-size: 0.88rem; border-top: 0; }
 tr > :first-child { text-align: left; padding-left: 0; } tbody th { font-weight: 500; }
 td strong { background: var(--best); border-radius: 5px; padding: 0.1rem 0.35rem; margin-right: -0.35rem; }
+.cards + .curves { margin-top: 1.1rem; }
 .curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.1rem; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1.1rem; } .pictures .card { flex: 1 1 24rem; min-width: 0; }
 .pictures .wide { flex-basis: 100%; }
@@ -160,7 +162,14 @@ def _results(run: RunFolder) -> str:
     if not run.results:
         return _absent("No results yet: nothing was evaluated in this folder.")
     cards = "\n".join(f'<div class="card table">{to_html(table)}</div>' for table in tables(run.results))
-    return f'<div class="cards">\n{cards}\n</div>'
+    figures = "".join(_sweep(lines) for lines in sweeps(run.results))
+    return f'<div class="cards">\n{cards}\n</div>' + (f'\n<div class="curves">\n{figures}</div>' if figures else "")
+
+
+def _sweep(lines: list[Result]) -> str:
+    first = lines[0]
+    words = f"{first.metric} on {first.data} ({first.split}) by number of labels; mean and standard deviation."
+    return _card(first.task, words, f"{first.task}: {first.metric} by number of labels", lambda: draw_sweep(lines))
 
 
 def _curves(metrics: list[Metrics]) -> str:

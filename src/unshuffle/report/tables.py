@@ -15,7 +15,7 @@ import numpy as np
 
 from unshuffle.types import Result
 
-_LOWER_IS_BETTER = {"mse", "rmse", "mae", "loss"}
+_LOWER_IS_BETTER = {"mse", "rmse", "mae", "loss", "spread"}
 _NOTHING = "–"
 
 
@@ -84,7 +84,7 @@ def _table(lines: list[Result]) -> Table:
     sizes = sorted({line.n for line in lines})
     cells = [[[x.value for x in lines if (x.layer, x.n) == (layer, n)] for n in sizes] for layer in layers]
     rows = [[layer, *map(_cell, row)] for layer, row in zip(layers, cells)]
-    lower = _lower_is_better(lines[0].metric)
+    lower = lower_is_better(lines[0].metric)
     return Table(_title(lines[0], cells, lower), ["layer", *(f"n = {n:,}" for n in sizes)], rows, _best(cells, lower))
 
 
@@ -96,7 +96,8 @@ def _title(line: Result, cells: list[list[list[float]]], lower: bool) -> str:
     return f"{line.task}: {line.metric} {'↓' if lower else '↑'} on {line.data} ({line.split}), {repeats}"
 
 
-def _lower_is_better(metric: str) -> bool:
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric of that name is an error."""
     return not _LOWER_IS_BETTER.isdisjoint(re.split(r"[^a-z]+", metric.lower()))
 
 

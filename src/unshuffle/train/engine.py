@@ -34,7 +34,7 @@ from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder
 from unshuffle.train.journal import Journal
 from unshuffle.train.machine import Machine
-from unshuffle.train.parts import item_shape, split
+from unshuffle.train.parts import as_read, item_shape, source_of, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
 from unshuffle.train.signals import StopFlag
@@ -118,13 +118,15 @@ def train(
     """Does what :func:`fit` does, and tells the run's folder too."""
     reporter = progress if progress is not None else Terminal()
     check(recipe)
+    source = source_of(dataset)
+    recipe = as_read(recipe, source)
     training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
     shape = item_shape(training)
     seed_everything(mix(recipe.seed, 0))
     plan = recipe.build(shape, net)
     encoder = Encoder(
-        plan.net, plan.transform, shape, source=getattr(dataset, "source", None), objective=plan.objective,
-        net_value=plan.net_value, own_backbone=net is not None,
+        plan.net, plan.transform, shape, source=source, objective=plan.objective, net_value=plan.net_value,
+        own_backbone=net is not None,
     )  # fmt: skip
     fabric = _launched(machine)
 

@@ -1,13 +1,16 @@
-"""Which part of a data set is trained on, and the shape of its items."""
+"""Which part of a data set is trained on, the shape of its items, and what reads them."""
 
 from __future__ import annotations
 
-from typing import cast
+import dataclasses
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.utils.data import Dataset, Subset
 
 from unshuffle.data.loaders import SkipLog, Unreadable, as_item, mix
+
+R = TypeVar("R")
 
 
 def split(dataset: Dataset, share: float, *, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -41,3 +44,22 @@ def item_shape(dataset: Dataset) -> tuple[int, ...]:
     log = SkipLog(limit=len(bad))
     log.add(bad)
     raise ValueError(f"not one sample could be read. {log.summary()}")
+
+
+def source_of(dataset: Dataset) -> Any:
+    """The value that reads the samples of a data set, or of the whole of which it is a part; None where none does."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return getattr(dataset, "source", None)
+
+
+def as_read(recipe: R, source: Any) -> R:
+    """The recipe with the source that really reads the data: a folder opened from Python has its own settings."""
+    own = getattr(recipe, "source", None)
+    if source is None or own is None or not dataclasses.is_dataclass(recipe):
+        return recipe
+    if type(own) is type(source):
+        return cast(R, dataclasses.replace(cast(Any, recipe), source=source))
+    if type(getattr(own, "items", None)) is type(source):  # a layout around it, which is not the encoder's concern
+        return cast(R, dataclasses.replace(cast(Any, recipe), source=dataclasses.replace(own, items=source)))
+    return recipe

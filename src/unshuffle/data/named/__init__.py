@@ -1,0 +1,24 @@
+"""Data sets by name: where their files lie, which part they belong to, what their labels are."""
+
+from unshuffle.data.named.fsdd import SpokenDigits
+from unshuffle.data.named.imagenet import ImageNet
+from unshuffle.data.named.labelled import Labelled, labelled
+from unshuffle.data.named.layout import Layout
+from unshuffle.data.named.nsynth import NSynth
+from unshuffle.data.named.ssv2 import SomethingSomething
+from unshuffle.data.named.table import LabelTable
+from unshuffle.data.named.voc import VOC
+
+ALL: dict[str, type] = {
+    "nsynth": NSynth,
+    "fsdd": SpokenDigits,
+    "imagenet": ImageNet,
+    "voc": VOC,
+    "ssv2": SomethingSomething,
+}
+"""What the command line calls them."""
+
+__all__ = [
+    "ALL", "VOC", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth", "SomethingSomething", "SpokenDigits",
+    "labelled",
+]  # fmt: skip

@@ -1,0 +1,168 @@
+"""Videos in files: frames sampled uniformly over each clip, and none decoded but those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unshuffle import _check
+from unshuffle.data import frames as reading
+from unshuffle.data.files import FileDataset, Files, called, find
+from unshuffle.data.labels import labels_of
+from unshuffle.values import register
+
+SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpg", ".mpeg", ".m4v")
+LOOKED_AT = 200
+"""Files whose headers tell sizes and lengths, where these are to be chosen."""
+LARGEST, MOST = 64, 20
+"""Pixels a side and frames that are chosen at the most: a processor can train on these."""
+
+
+@register
+@dataclass(frozen=True)
+class Clips:
+    """How video files become samples: ``frames`` of each, evenly spaced, the short side scaled, the middle square kept.
+
+    Items are (frames, 3, size, size) uint8. A clip is divided into as many equal stretches as frames are wanted, and
+    the middle frame of each is taken.
+
+    Source: Shuffle to Learn, section 3.2 (20 frames, sampled uniformly).
+    """
+
+    frames: int | None = 20
+    """Frames of a clip; clips with fewer are skipped and counted. None: 20, or what nine of ten files have."""
+    size: int | None = None
+    """Pixels a side of a frame. None: 64, or the short side of the median file where that is smaller."""
+    smallest: int = 16
+    """Clips with fewer pixels than this on a side are skipped and counted as unreadable."""
+
+    noun: ClassVar[str] = "clip"
+    any_size: ClassVar[str] = "For clips of any size and length give a list of tensors (frames, 3, height, width)."
+
+    def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 2:
+            raise ValueError(f"Clips: `frames` must be at least 2, or there is nothing to order; got {self.frames}.")
+        if self.size is not None:
+            _check.positive("Clips", "size", self.size)
+        _check.positive("Clips", "smallest", self.smallest)
+
+    @property
+    def item_shape(self) -> tuple[int, int, int, int]:
+        """(frames, 3, size, size).
+
+        Raises:
+            ValueError: number or size are still to be chosen.
+        """
+        if self.frames is None or self.size is None:
+            raise ValueError("Clips: `frames` and `size` must be known by now; `settle` chooses them from a folder.")
+        return self.frames, 3, self.size, self.size
+
+    def settle(self, root: str | Path) -> tuple[Clips, list[str]]:
+        """Chooses number and size of frames, where they are open, from the headers of at most 200 files.
+
+        Returns:
+            The same source with nothing left open, and a line for each choice.
+
+        Raises:
+            FileNotFoundError: there are no clips.
+            ValueError: not one of the headers can be read.
+            NoDecoder: there is nothing to read them with.
+        """
+        return self._settle(find(root, SUFFIXES, what=self.noun))
+
+    def _settle(self, files: Files) -> tuple[Clips, list[str]]:
+        reading.decoder()  # here, where it stops the job; missing it would make every file unreadable
+        if self.frames is not None and self.size is not None:
+            return self, []
+        headers = _headers(files)
+        looked, settled, told = f"({len(headers)} of {len(files)} files looked at)", self, []
+        counts = np.array([header.frames for header in headers])
+        between = f"the clips have {counts.min()} to {counts.max()} {looked}"
+        if self.frames is None:
+            settled = replace(settled, frames=int(np.clip(np.quantile(counts, 0.1, method="lower"), 2, MOST)))
+        told.append(f"frames: {settled.frames}; {between}")
+        if self.size is None:
+            sides = np.array([min(header.width, header.height) for header in headers])
+            median = int(np.quantile(sides, 0.5, method="lower"))
+            settled = replace(settled, size=max(self.smallest, min(LARGEST, median - median % 8)))
+            told.append(f"size: {settled.size} pixels; the clips' short sides have {sides.min()} to {sides.max()}")
+        return settled, told
+
+    def open(self, root: str | Path) -> FileDataset:
+        """The clips below ``root`` as a data set; what is still to be chosen is chosen from them."""
+        files = find(root, SUFFIXES, what=self.noun)
+        settled, _ = self._settle(files)
+        return FileDataset(files, settled.decode, settled, labels_of(files.names), name=called(root))
+
+    def decode(self, file: BinaryIO, name: str = "") -> Tensor:
+        """One file as uint8 (frames, 3, size, size).
+
+        Raises:
+            ValueError: it is no video, too short, too small, or damaged.
+        """
+        return self._squares(reading.read_frames(file, self.pick))
+
+    def as_item(self, clip: Any) -> Tensor:
+        """A clip of any length and size that is in memory, (frames, 3, height, width) uint8, as an item.
+
+        Raises:
+            TypeError: it is neither a tensor nor an array.
+            ValueError: it has other axes, is not uint8, or is too short or too small.
+        """
+        if not isinstance(clip, (Tensor, np.ndarray)):
+            raise TypeError(f"a clip must be a tensor or an array; got {type(clip).__name__}.")
+        frames = torch.as_tensor(clip)
+        if frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != torch.uint8:
+            raise ValueError(
+                f"a clip must be uint8 (frames, 3, height, width); got {frames.dtype} of shape {tuple(frames.shape)}."
+            )
+        return self._squares(frames[self.pick(len(frames))])
+
+    def pick(self, count: int) -> list[int]:
+        """Which frames of a clip of ``count`` are taken.
+
+        Raises:
+            ValueError: it has fewer than are wanted.
+
+        Example:
+            >>> Clips(frames=4, size=64).pick(4), Clips(frames=4, size=64).pick(40)
+            ([0, 1, 2, 3], [5, 15, 25, 35])
+        """
+        wanted = self.item_shape[0]
+        if count < wanted:
+            raise ValueError(f"{count} frames; at least {wanted} needed")
+        return [(2 * k + 1) * count // (2 * wanted) for k in range(wanted)]
+
+    def _squares(self, frames: Tensor) -> Tensor:
+        """The middle square of each frame, scaled."""
+        height, width = frames.shape[-2:]
+        if min(height, width) < self.smallest:
+            raise ValueError(f"{width} x {height} pixels; at least {self.smallest} x {self.smallest} needed")
+        side, size = min(height, width), self.item_shape[-1]
+        top, left = (height - side) // 2, (width - side) // 2
+        square = frames[..., top : top + side, left : left + side]
+        if side == size:
+            return square.contiguous()
+        return torch.nn.functional.interpolate(square, (size, size), mode="bicubic", antialias=True)
+
+
+def _headers(files: Files) -> list[reading.Header]:
+    """The headers of at most :data:`LOOKED_AT` files, evenly spaced, of those that can be read."""
+    places = np.linspace(0, len(files) - 1, min(LOOKED_AT, len(files))).round().astype(int).tolist()
+    headers, reasons = [], []
+    for place in places:
+        try:
+            with files.open(place) as file:
+                headers.append(reading.read_header(file))
+        except (ValueError, OSError) as error:  # noqa: PERF203  (each file may be a bad one)
+            reasons.append(f"{files.names[place]} ({error})")
+    headers = [header for header in headers if header.frames and header.width and header.height]
+    if not headers:
+        told = "; ".join(reasons[:3]) or "all are empty"
+        raise ValueError(f"not one of the {len(places)} clips looked at could be read: {told}.")
+    return headers
