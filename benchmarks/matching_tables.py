@@ -87,7 +87,7 @@ def _speed(rows: list[Row], operator: str) -> str:
 def _speed_cells(row: Row) -> list[str]:
     wanted = [f"{row[key]:g}" for key in ("target", "without_compiler") if row[key] is not None]
     return [
-        row["size"],
+        _unbroken(row["size"]),
         row["law"],
         row["peer"],
         str(row["threads"]),
@@ -96,6 +96,11 @@ def _speed_cells(row: Row) -> list[str]:
         _ratio(row, "pytorch_ratio", "without_compiler"),
         ", ".join(wanted) or "–",
     ]
+
+
+def _unbroken(text: str) -> str:
+    """No line ends at a space of it."""
+    return text.replace(" ", "\u00a0")
 
 
 def _ratio(row: Row, ratio: str, target: str) -> str:
@@ -112,7 +117,7 @@ def _memory(rows: list[Row]) -> str:
             ours, peer = (row["peak_bytes"][side] for side in ("ours", "peer"))
             share = "–" if ours is None else f"{ours / row['matrix_bytes']:.2f}"
             matrix = _size(row["matrix_bytes"])
-            body.append([row["size"], matrix, row["law"], _size(ours), share, row["peer"], _size(peer)])
+            body.append([_unbroken(row["size"]), matrix, row["law"], _size(ours), share, row["peer"], _size(peer)])
     return table(head, body)
 
 

@@ -17,13 +17,21 @@ pytest.importorskip("av")
 SMALL = Clips(frames=5, size=16)
 
 
+def needs_torchcodec() -> None:
+    """Skips where torchcodec, or FFmpeg's libraries, are missing."""
+    try:
+        frames._import_torchcodec()
+    except (ImportError, OSError, RuntimeError):
+        pytest.skip("torchcodec cannot be loaded here")
+
+
 @pytest.fixture(params=["torchcodec", "av"])
 def either_decoder(request, monkeypatch) -> str:
     """The test runs once with each library; the other one is out of sight."""
     if request.param == "av":
         monkeypatch.setitem(sys.modules, "torchcodec", None)
     else:
-        pytest.importorskip("torchcodec")
+        needs_torchcodec()
     frames.decoder.cache_clear()
     yield request.param
     frames.decoder.cache_clear()
@@ -64,7 +72,7 @@ def test_the_middle_frame_of_each_stretch_is_taken(suffix, tmp_path, either_deco
 
 
 def test_both_decoders_give_the_same_frames(tmp_path, monkeypatch):
-    pytest.importorskip("torchcodec")
+    needs_torchcodec()
     rng = np.random.default_rng(0)
     path = write_clip(tmp_path / "clip.mp4", rng.integers(0, 256, (40, 36, 52, 3), dtype=np.uint8))
     frames.decoder.cache_clear()
