@@ -162,7 +162,7 @@ def planned(scores: Tensor, *, temperature: float, max_iters: int = 200) -> Tens
 _TRANSPORT = Case(
     name="transport",
     operator=planned,
-    settled={"max_iters": 20_000},
+    settled={"max_iters": 2000},
     lacks={
         "derivative": "labels are made without a gradient",
         "second derivative": "labels are made without a gradient",
