@@ -166,9 +166,7 @@ def _relative(found: Tensor, true: Tensor) -> float:
 
 def _calls(case: Case, values: Tensor) -> Mapping[str, Call]:
     """Ours in C, ours in PyTorch, and the peer's: forward and backward where there is a gradient."""
-    ours, peer = (
-        partial(_both_ways, f, values) if case.answer == "values" else partial(f, values) for f in _sides(case)
-    )
+    ours, peer = (_call(function, values, case.answer == "values") for function in (case.ours, case.theirs))
 
     def plain() -> object:
         with _native.disabled():
@@ -177,24 +175,17 @@ def _calls(case: Case, values: Tensor) -> Mapping[str, Call]:
     return {"ours": ours, "pytorch": plain, "peer": peer}
 
 
-def _sides(case: Case) -> tuple[Function, Function]:
-    return case.ours, case.theirs
+def _call(function: Function, values: Tensor, backward: bool) -> Call:
+    """The call to time, with its gradient from fixed levers."""
+    if not backward:
+        return partial(function, values)
+    leaf = values.clone().requires_grad_()
+    levers = _levers(function(leaf))
 
+    def both() -> object:
+        return torch.autograd.grad(function(leaf), leaf, levers)
 
-def _both_ways(function: Function, values: Tensor) -> Answer:
-    leaf = values.detach().requires_grad_()
-    answer = function(leaf)
-    return torch.autograd.grad(answer, leaf, _cached_levers(answer))
-
-
-_LEVERS: dict[tuple, Answer] = {}
-
-
-def _cached_levers(answer: Answer) -> Answer:
-    key = tuple((part.shape, part.dtype) for part in answer)
-    if key not in _LEVERS:
-        _LEVERS[key] = _levers(answer)
-    return _LEVERS[key]
+    return both
 
 
 def _summed_up(times: dict[str, list[float]]) -> Row:

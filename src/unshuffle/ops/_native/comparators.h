@@ -8,9 +8,6 @@
 #include "lanes.h"
 #include "tails.h"
 
-/* What a function for lanes calls must become part of it: on its own it would be compiled for the oldest machine. */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 enum { ODD_EVEN = 0, BITONIC = 1 };                                                     /* networks */
 enum { LOGISTIC = 0, LOGISTIC_PHI, GAUSSIAN_CDF, RECIPROCAL, CAUCHY, OPTIMAL, HARD_SWAP }; /* relaxations */
 
@@ -68,7 +65,7 @@ typedef struct {
 } Exchange;
 
 /* How much of two values `gap` apart is exchanged, 1 - f(steepness * gap), and its derivative by the gap. */
-ALWAYS_INLINE void exchange_of(const int32_t relaxation, double steepness, double gap, double *share, double *slope)
+INLINED void exchange_of(const int32_t relaxation, double steepness, double gap, double *share, double *slope)
 {
     double v = steepness * gap;
     v = v < 1e300 ? v : 1e300; /* so that no slope of zero meets an infinity */
@@ -95,7 +92,7 @@ ALWAYS_INLINE void exchange_of(const int32_t relaxation, double steepness, doubl
     }
 }
 
-ALWAYS_INLINE void exchange_by(const int32_t relaxation, double steepness, Exchange e, int64_t count)
+INLINED void exchange_by(const int32_t relaxation, double steepness, Exchange e, int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++) {

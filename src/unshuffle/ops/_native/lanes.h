@@ -14,6 +14,13 @@ enum { LANE_WIDTH = 8 }; /* the most doubles that one instruction takes */
 #define LANES
 #endif
 
+/* A part of a function of LANES must become one with it, or it runs in the lanes of every machine. */
+#if defined(__GNUC__)
+#define INLINED static inline __attribute__((always_inline))
+#else
+#define INLINED static inline
+#endif
+
 /* e^x for x <= 0, to an ulp or two: 2^k times a polynomial of the rest; 0 below -708, where it would be no normal number. */
 static inline double decay(double x)
 {

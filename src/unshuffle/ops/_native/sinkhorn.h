@@ -11,9 +11,6 @@
 #include "lanes.h"
 #include "rows.h"
 
-/* Loops that are written once, for one matrix (W = 1) and for eight: each version of a function takes its own copy. */
-#define INLINED static inline __attribute__((always_inline))
-
 /* A finite score is never further below the largest of its row than this: far, but no masked pair. */
 #define FARTHEST_LOGIT -1e300
 

@@ -33,7 +33,7 @@ static inline Exchange exchange_at(double *record, double *gap, int64_t count)
 /* ---------------------------------------------------------------------------------------------------------- layers */
 
 /* Exchanges two vectors and remembers their difference. With one lane a weight serves all components. */
-ALWAYS_INLINE void exchange_vectors(const int64_t lanes, int64_t d, const double *keep, const double *cross, double *low,
+INLINED void exchange_vectors(const int64_t lanes, int64_t d, const double *keep, const double *cross, double *low,
                                     double *high, double *apart)
 {
     if (lanes == 1) {
@@ -54,7 +54,7 @@ ALWAYS_INLINE void exchange_vectors(const int64_t lanes, int64_t d, const double
 }
 
 /* Exchanges two pulled vectors; `told` is what they say about `cross`. */
-ALWAYS_INLINE void pull_vectors(const int64_t lanes, int64_t d, const double *keep, const double *cross, double *low,
+INLINED void pull_vectors(const int64_t lanes, int64_t d, const double *keep, const double *cross, double *low,
                                 double *high, const double *apart, double *told)
 {
     if (lanes == 1) {
@@ -76,7 +76,7 @@ ALWAYS_INLINE void pull_vectors(const int64_t lanes, int64_t d, const double *ke
         }
 }
 
-ALWAYS_INLINE void exchange_values(const int64_t lanes, Pair pair, const double *move, double *wires)
+INLINED void exchange_values(const int64_t lanes, Pair pair, const double *move, double *wires)
 {
     double *low = wires + pair.low * lanes, *high = wires + pair.high * lanes;
 #pragma omp simd
@@ -86,7 +86,7 @@ ALWAYS_INLINE void exchange_values(const int64_t lanes, Pair pair, const double 
     }
 }
 
-ALWAYS_INLINE void pull_slopes(const int64_t lanes, Pair pair, const double *mix, const double *slope,
+INLINED void pull_slopes(const int64_t lanes, Pair pair, const double *mix, const double *slope,
                                const double *told, double *slopes)
 {
     double *low = slopes + pair.low * lanes, *high = slopes + pair.high * lanes;
@@ -98,7 +98,7 @@ ALWAYS_INLINE void pull_slopes(const int64_t lanes, Pair pair, const double *mix
 }
 
 /* Layers first .. last - 1, which `remember` the pull back or not. */
-ALWAYS_INLINE void sweep_layers(const int64_t lanes, Sweep *s, int64_t first, int64_t last,
+INLINED void sweep_layers(const int64_t lanes, Sweep *s, int64_t first, int64_t last,
                                 int remember)
 {
     const int64_t width = s->swept * lanes;
@@ -122,7 +122,7 @@ ALWAYS_INLINE void sweep_layers(const int64_t lanes, Sweep *s, int64_t first, in
 }
 
 /* The same layers backwards: vectors of positions, and slopes by the values. */
-ALWAYS_INLINE void pull_layers(const int64_t lanes, Sweep *s, int64_t first, int64_t last)
+INLINED void pull_layers(const int64_t lanes, Sweep *s, int64_t first, int64_t last)
 {
     const int64_t width = s->pulls * lanes;
     for (int64_t layer = last - 1; layer >= first; layer--) {

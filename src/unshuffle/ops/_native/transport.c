@@ -15,13 +15,6 @@ enum { BLOCK_ROWS = 1024, RUN_ROWS = 32, LANES_AT_MOST = 16, CACHE_LINE = 64 };
 /* Weights are raised by this, so that no small share of them is a denormal number. */
 #define RAISED 1073741824.0
 
-/* A part of a function of LANES must become one with it, or it runs in the lanes of every machine. */
-#if defined(__GNUC__)
-#define INLINED static inline __attribute__((always_inline))
-#else
-#define INLINED static inline
-#endif
-
 typedef struct {
     const void *values; /* float or double, dense rows */
     int64_t rows, classes, row_stride;
