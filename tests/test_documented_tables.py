@@ -59,6 +59,17 @@ def test_the_speeds_of_matching_are_those_of_their_measured_lines(monkeypatch):
     assert filled == text
 
 
+def test_the_tables_of_shuffle_to_learn_are_those_of_their_measured_lines(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "shuffle_to_learn")
+    tables = script("benchmarks/shuffle_to_learn/tables.py")
+    lines = tables.read(ROOT / "benchmarks" / "results" / "shuffle_to_learn.jsonl")
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+
+    assert {mark[1] for mark in tables.MARK.findall(text)} == set(tables.SECTIONS)
+    assert tables.filled(lines, text) == text
+
+
 def test_the_comparison_shows_what_the_page_says_of_it(monkeypatch):
     """Exact soft ranks beat regression and ten draws; a bare blackbox gradient fails, and not with its margin."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
