@@ -10,8 +10,10 @@ NATIVE := hatch_build.py $(wildcard src/unshuffle/ops/_native/*.[ch])
 demo: .venv/installed-train
 	$(BIN)/unshuffle demo $(ARGS)
 
+# In as many processes as there are cores, each with half of what is left when it runs dry. ARGS="-n 0" is one process,
+# as --pdb wants it; ARGS=tests/ops tests a part.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # Random calls of the C library under the address and undefined-behaviour sanitizers; ARGS="--seconds 600" for longer.
 fuzz: .venv/installed-dev

@@ -20,7 +20,7 @@ _FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-_SECONDS = 180
+_SECONDS = 600
 
 # Written into a copy of the page: counts what the browser made of it, and leaves the answer in the document.
 _PROBE = """<script>addEventListener("load", () => {

@@ -86,10 +86,11 @@ def test_two_handles_on_one_file_do_not_move_each_other(place, tmp_path):
         assert one.read() == two.read()
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+# A process that is spawned has its own imports, out of reach of the jaxtyping hook.
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.once)])
 @pytest.mark.parametrize("place", PLACES)
 def test_workers_read_side_by_side_without_sharing_a_position(place, start, tmp_path):
-    if start == "spawn" and place in ("zip", "shards"):
+    if start == "spawn" and place in ("folder", "zip", "shards"):
         pytest.skip("starting processes takes its time; the others show the same")
     root = hold(place, tmp_path, CONTENT)
     data = FileDataset(look(root), first_byte, None, Labels((), None), name="bytes")

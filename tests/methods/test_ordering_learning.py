@@ -13,6 +13,8 @@ from unshuffle.methods import LearnToOrder
 from unshuffle.nets import ItemNet, SmallConv
 from unshuffle.types import Raw
 
+pytestmark = pytest.mark.once
+
 
 @functools.cache
 def learn(objective: Objective, *, seed: int, truthful: bool = True) -> tuple[list[float], float, float]:

@@ -17,6 +17,8 @@ from unshuffle.methods import ShuffleToLearn
 from unshuffle.nets import ContextFreeNet, SmallConv
 from unshuffle.types import Raw
 
+pytestmark = pytest.mark.once
+
 
 class Learnt(NamedTuple):
     partial_ranks: float

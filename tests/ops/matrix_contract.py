@@ -118,7 +118,7 @@ _SINKHORN = Case(
     name="sinkhorn[unrolled]",
     operator=sinkhorn,
     options={"gradient": "unrolled"},
-    settled={"num_iters": 2000},
+    settled={"num_iters": 200},
     choice="gradient",
 )
 _DRAWN: dict[Claim, str] = {
@@ -153,7 +153,7 @@ _ASSIGN = Case(
 )
 
 
-def planned(scores: Tensor, *, temperature: float, max_iters: int = 200) -> Tensor:
+def planned(scores: Tensor, *, temperature: float, max_iters: int = 30) -> Tensor:
     """The plan of a transport of items to positions, in the units of Sinkhorn's answer."""
     found = transport(scores, power=1 / temperature, tolerance=0.0, max_iters=max_iters)
     return scores.shape[0] * found.plan()
@@ -162,7 +162,7 @@ def planned(scores: Tensor, *, temperature: float, max_iters: int = 200) -> Tens
 _TRANSPORT = Case(
     name="transport",
     operator=planned,
-    settled={"max_iters": 2000},
+    settled={"max_iters": 200},
     lacks={
         "derivative": "labels are made without a gradient",
         "second derivative": "labels are made without a gradient",

@@ -170,6 +170,7 @@ def one_of_two(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.once
 def test_two_processes_find_what_one_finds_with_all_rows(tmp_path: Path):
     mp.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
 

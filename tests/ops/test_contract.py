@@ -20,7 +20,7 @@ F64 = torch.float64
 
 every_dtype = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
 # The fixture `path` is the same for all examples of a test: that is what is wanted.
-drawn = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+drawn = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def promising(
@@ -365,10 +365,9 @@ def test_units_carry_no_meaning(case, path, unit, seed):
 
 @promising("equal values")
 @pytest.mark.parametrize("n", [2, 9, 64, 65, 70])
-@pytest.mark.parametrize("value", [0.0, 0.1, -1e6, 1e6 + 0.3, 1e30])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_equal_values_share_the_middle(case, path, n, value, dtype):
-    values = torch.full((2, n), value, dtype=dtype)
+def test_equal_values_share_the_middle(case, path, n, dtype):
+    values = torch.tensor([[0.0], [0.1], [-1e6], [1e6 + 0.3], [1e30]], dtype=dtype).repeat(1, n)
 
     torch.testing.assert_close(case(values, strength=1e-3), case.flat(values))
     assert gradient(case, values, strength=1e-3).isfinite().all()
@@ -449,6 +448,7 @@ def test_values_of_any_magnitude_are_ranked_exactly_beside_each_other(case, path
     torch.testing.assert_close(case(values, strength=0.01), case.hard(values), rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.once
 @promising("a million")
 def test_a_million_items_in_float32_are_within_one_rounding_of_float64(case, path):
     values = numbers(1_000_000).float()
@@ -744,7 +744,8 @@ not_under_the_type_checker = pytest.mark.skipif(
 def assert_compiles(case: Case, backend: str, **options) -> None:
     torch.compiler.reset()
     compiled = torch.compile(case, fullgraph=True, backend=backend)
-    values = torch.cat([numbers(3, 9), torch.zeros(1, 9), numbers(1, 9).round()]).requires_grad_()
+    # Of few items: a network is traced comparator by comparator.
+    values = torch.cat([numbers(3, 5), torch.zeros(1, 5), numbers(1, 5).round()]).requires_grad_()
 
     answer = compiled(values, **options)
 
@@ -755,15 +756,14 @@ def assert_compiles(case: Case, backend: str, **options) -> None:
 
 @not_under_the_type_checker
 @promising(paths=False)
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_compiled_without_graph_breaks_it_gives_the_same(case, backend):
-    assert_compiles(case, backend)
+def test_compiled_without_graph_breaks_it_gives_the_same(case):
+    assert_compiles(case, "aot_eager")  # which traces as "eager" does, and then the derivative too
 
 
 @not_under_the_type_checker
 @promising("mask", paths=False)
 def test_compiled_with_a_mask_it_gives_the_same(case):
-    assert_compiles(case, "aot_eager", mask=numbers(5, 9, seed=1) < 0.5)
+    assert_compiles(case, "aot_eager", mask=numbers(5, 5, seed=1) < 0.5)
 
 
 @not_under_the_type_checker

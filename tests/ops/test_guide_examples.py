@@ -30,6 +30,7 @@ def test_every_recipe_has_one_program(page):
     assert len(programs(page)) == len(headings(page)) == COUNTS[page]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("page", "program"), PROGRAMS)
 def test_the_program_learns_beyond_the_bound_it_names(page, program, capsys):
     (bound,) = re.findall(r"# above ([\d.]+)\n\Z", program)

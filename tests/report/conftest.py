@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from unshuffle.report import write_report
 from unshuffle.types import Figure, Result
 
 RESULT = Result(
@@ -22,19 +24,35 @@ def result() -> Result:
 
 
 @pytest.fixture
-def write_lines():
+def write_lines() -> Callable[[Path, list[Result | Figure | str]], None]:
     """Writes results.jsonl from results and figures, or from raw text where a line is to be broken."""
-
-    def write(folder: Path, lines: list[Result | Figure | str]) -> None:
-        text = [line if isinstance(line, str) else _record(line) for line in lines]
-        (folder / "results.jsonl").write_text("".join(f"{line}\n" for line in text), encoding="utf-8")
-
-    return write
+    return _write_lines
 
 
 @pytest.fixture
 def arrays() -> dict[str, dict[str, np.ndarray]]:
     """The arrays of one picture of each kind."""
+    return _arrays()
+
+
+@pytest.fixture
+def full_run(tmp_path) -> Path:
+    """A run like that of the demo: two tasks, curves of its own and of two sub-folders, one picture of each kind."""
+    return _full_run(tmp_path / "full")
+
+
+@pytest.fixture(scope="session")
+def full_page(tmp_path_factory) -> Path:
+    """The page of such a run; only to be read."""
+    return write_report(_full_run(tmp_path_factory.mktemp("full page") / "full"))
+
+
+def _write_lines(folder: Path, lines: list[Result | Figure | str]) -> None:
+    text = [line if isinstance(line, str) else _record(line) for line in lines]
+    (folder / "results.jsonl").write_text("".join(f"{line}\n" for line in text), encoding="utf-8")
+
+
+def _arrays() -> dict[str, dict[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     images = rng.random((3, 3, 8, 12))
     return {
@@ -65,10 +83,7 @@ def arrays() -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-@pytest.fixture
-def full_run(tmp_path, arrays, write_lines) -> Path:
-    """A run like that of the demo: two tasks, curves of its own and of two sub-folders, one picture of each kind."""
-    folder = tmp_path / "full"
+def _full_run(folder: Path) -> Path:
     (folder / "figures").mkdir(parents=True)
     recipe = {"recipe": {"type": "Shuffle"}, "seed": 7, "versions": {"torch": "2.9"}, "revision": "abc123"}
     (folder / "recipe.json").write_text(json.dumps({**recipe, "title": "Put in order", "summary": "All of it."}))
@@ -79,10 +94,10 @@ def full_run(tmp_path, arrays, write_lines) -> Path:
         for n in (10, 1)
         for seed in range(3)
     ]
-    for kind, content in arrays.items():
+    for kind, content in _arrays().items():
         np.savez(folder / "figures" / f"{kind}.npz", **content)
         lines.append(Figure(kind, f"{kind}.npz", f"The {kind}", f"What the {kind} shows."))
-    write_lines(folder, lines)
+    _write_lines(folder, lines)
     for place in (folder, folder / "digits", folder / "notes"):
         place.mkdir(exist_ok=True)
         (place / "metrics.csv").write_text(

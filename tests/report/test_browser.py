@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from unshuffle.report import write_report
 
 pytestmark = pytest.mark.browser
 BROWSER = runpy.run_path(str(Path(__file__).parents[1] / "browser.py"))
@@ -25,15 +24,15 @@ def _needs_browser():
         pytest.skip(message)
 
 
-def test_the_browser_shows_every_picture_and_table(full_run):
-    found = BROWSER["check_page"](write_report(full_run), min_images=8, min_tables=2)
+def test_the_browser_shows_every_picture_and_table(full_page):
+    found = BROWSER["check_page"](full_page, min_images=8, min_tables=2)
 
     assert min(found["images"]) > 100
     assert found["tables"] == [3, 3]
 
 
-def test_the_check_refuses_a_page_that_falls_short(full_run):
-    page = write_report(full_run)
+def test_the_check_refuses_a_page_that_falls_short(full_page, tmp_path):
+    page = shutil.copy(full_page, tmp_path / "page.html")
     with pytest.raises(AssertionError, match="9 pictures expected"):
         BROWSER["check_page"](page, min_images=9, min_tables=2)
 
@@ -42,11 +41,9 @@ def test_the_check_refuses_a_page_that_falls_short(full_run):
         BROWSER["check_page"](page, min_images=8, min_tables=2)
 
 
-def test_the_screen_is_not_blank_by_day_or_night(full_run, tmp_path):
-    page = write_report(full_run)
-
+def test_the_screen_is_not_blank_by_day_or_night(full_page, tmp_path):
     light, dark = (
-        np.asarray(Image.open(BROWSER["screenshot"](page, tmp_path / f"{dark}.png", dark=dark)).convert("L"))
+        np.asarray(Image.open(BROWSER["screenshot"](full_page, tmp_path / f"{dark}.png", dark=dark)).convert("L"))
         for dark in (False, True)
     )
 

@@ -4,7 +4,6 @@ import math
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 import torch.multiprocessing as mp
 from PIL import Image
 from torch import Tensor, nn
+from torch.distributed import TCPStore
 from torch.utils.data import Dataset
 
 from unshuffle import _dist
@@ -107,9 +107,10 @@ def _world() -> int:
 
 
 def one_of_two(rank: int, folder: str, port: int) -> None:
-    """What a launcher such as torchrun sets, then all cases one after the other."""
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": str(port)}
-    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    """What torchrun sets, then all cases one after the other."""
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     torch.set_num_threads(1)
     for name in CASES:
         learn(name, Path(folder) / name)
@@ -125,10 +126,9 @@ def one_of_two(rank: int, folder: str, port: int) -> None:
 def two(tmp_path_factory):
     """The folder in which two processes did everything."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(one_of_two, (str(folder), port), nprocs=2)
+    # As torchrun does, the parent keeps the store where the two meet: a free port that is only named can be lost.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    mp.spawn(one_of_two, (str(folder), store.port), nprocs=2)
     return folder
 
 
@@ -178,7 +178,12 @@ def test_the_command_starts_its_processes_itself(tmp_path):
     )
 
     done = subprocess.run(
-        [sys.executable, *call], cwd=tmp_path, env=tiny.environment(), capture_output=True, text=True, timeout=120
+        [sys.executable, *call],
+        cwd=tmp_path,
+        env=tiny.environment(),
+        capture_output=True,
+        text=True,
+        timeout=tiny.PATIENCE,
     )
 
     assert done.returncode == 0, done.stderr

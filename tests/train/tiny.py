@@ -1,10 +1,10 @@
-"""Jobs of a second, and what is left of a run to compare. As a script: one job in a process that can be killed."""
+"""Jobs of a second, and what is left of a run to compare. As a script: one job in a process that waits to be killed."""
 
 import argparse
 import csv
 import os
 import random
-import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,10 @@ from unshuffle.recipes import ShuffleRecipe, shuffle
 from unshuffle.train.engine import Trained, train
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import AdamW
-from unshuffle.train.progress import Silent
+from unshuffle.train.progress import Reporter, Silent
 
+PATIENCE = 600.0
+"""Seconds after which a process is taken to hang: with a twentieth of a busy core it only needs minutes."""
 STEPS = 12
 """Of :data:`RECIPE` on 40 samples: 4 are held out, and three epochs have four steps each."""
 RECIPE = replace(
@@ -60,11 +62,12 @@ def job(
     workers: int = 0,
     save_every: float = 0.0,
     resume: bool = False,
+    progress: Reporter | None = None,
 ) -> Trained:
     """Trains; by default with a checkpoint after every step and a row for every second one."""
     machine = Machine(device="cpu", workers=workers, save_every=save_every, log_every=2)
     data = Noisy() if dataset is None else dataset
-    return train(recipe, data, out=out, machine=machine, resume=resume, progress=Silent())
+    return train(recipe, data, out=out, machine=machine, resume=resume, progress=progress or Silent())
 
 
 def last(out: Path) -> dict[str, Any]:
@@ -111,6 +114,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+class Lingering(Silent):
+    """Stays at the last step for as long as anyone waits, so that nobody comes too late to kill the process."""
+
+    def start(self, what: str, total: int, done: int = 0) -> None:
+        self.total = total
+
+    def advance(self, done: int, logs: dict[str, float]) -> None:
+        if done == self.total:
+            time.sleep(PATIENCE)
+
+
 def _die_while_saving(number: int) -> None:
     """Lets the ``number``-th checkpoint be written by half, and the process end there and then."""
     whole, count = torch.save, 0
@@ -139,5 +153,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if given.die_while_saving is not None:
         _die_while_saving(given.die_while_saving)
-    job(given.out, recipe=replace(RECIPE, epochs=given.epochs), workers=given.workers, save_every=given.save_every)
-    sys.exit(0)
+    recipe = replace(RECIPE, epochs=given.epochs)
+    job(given.out, recipe=recipe, workers=given.workers, save_every=given.save_every, progress=Lingering())
