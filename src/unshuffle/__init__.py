@@ -13,14 +13,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unshuffle import losses, ops, permutations, recipes
     from unshuffle.evals.encoder import load
+    from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, PermutationOptimizer
     from unshuffle.train.engine import fit
     from unshuffle.train.machine import Machine
 
 __version__ = "0.1.0"
-__all__ = ["Machine", "__version__", "fit", "load", "losses", "ops", "permutations", "recipes"]
+__all__ = [
+    "GridOptimizer",
+    "LinearAssigner",
+    "Machine",
+    "PermutationOptimizer",
+    "__version__",
+    "fit",
+    "load",
+    "losses",
+    "ops",
+    "permutations",
+    "recipes",
+]
 
 _MODULES = ("losses", "ops", "permutations", "recipes")
-_NAMES = {"fit": "unshuffle.train.engine", "Machine": "unshuffle.train.machine", "load": "unshuffle.evals.encoder"}
+_NAMES = {
+    "GridOptimizer": "unshuffle.methods.permopt",
+    "LinearAssigner": "unshuffle.methods.permopt",
+    "Machine": "unshuffle.train.machine",
+    "PermutationOptimizer": "unshuffle.methods.permopt",
+    "fit": "unshuffle.train.engine",
+    "load": "unshuffle.evals.encoder",
+}
 
 
 def __getattr__(name: str) -> Any:

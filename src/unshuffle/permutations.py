@@ -85,6 +85,32 @@ def apply(items: Shaped[Tensor, "batch n *rest"], perm: Int[Tensor, "batch n"]) 
     return items[torch.arange(len(perm), device=items.device).unsqueeze(-1), perm.to(items.device)]
 
 
+def lay_out(tiles: Shaped[Tensor, "batch n c h w"], rows: int, columns: int) -> Shaped[Tensor, "batch c height width"]:
+    """Lays n = rows * columns tiles out as one picture, left to right and top to bottom.
+
+    Args:
+        tiles: (B, n, C, h, w), of any dtype.
+        rows: tiles from top to bottom.
+        columns: tiles from left to right.
+
+    Returns:
+        (B, C, rows * h, columns * w).
+
+    Raises:
+        ValueError: there are not rows * columns tiles.
+
+    Example:
+        >>> lay_out(torch.arange(4).reshape(1, 4, 1, 1, 1), 2, 2)[0, 0]
+        tensor([[0, 1],
+                [2, 3]])
+    """
+    batch, n, channels, h, w = tiles.shape
+    if n != rows * columns:
+        raise ValueError(f"lay_out: `tiles` must be {rows} x {columns} = {rows * columns} on axis 1; got {n}.")
+    grid = tiles.reshape(batch, rows, columns, channels, h, w).permute(0, 3, 1, 4, 2, 5)
+    return grid.reshape(batch, channels, rows * h, columns * w)
+
+
 def to_ranks(scores: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
     """Ranks scores: ascending, from 1, tied scores sharing their average rank (as ``scipy.stats.rankdata``).
 

@@ -30,12 +30,13 @@ class Shuffled(NamedTuple):
     """Samples cut into n patches and shuffled: ``patches[:, i] = original[:, perm[i]]``.
 
     ``patches`` is (B, n, ...) float; ``ranks`` is (B, n) float, ``perm + 1``: where the content of slot i belongs,
-    counted from 1. ``index`` is (B,).
+    counted from 1. ``index`` is (B,). ``label`` is that of the whole sample, or None where the data has none.
     """
 
     patches: Tensor
     ranks: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
+    label: Tensor | None = None
 
 
 class Sets(NamedTuple):

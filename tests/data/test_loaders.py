@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from unshuffle.data import Arrays
 from unshuffle.data.loaders import (
@@ -344,3 +344,34 @@ def test_a_part_of_a_data_set_keeps_the_places_of_the_whole():
     (loaded,) = ordered_loader(torch.utils.data.Subset(whole, [5, 1, 3]), batch_size=8)
 
     assert loaded.raw.index.tolist() == [5, 1, 3] == loaded.raw.items.flatten().tolist()
+
+
+@pytest.mark.parametrize("labels", [None, torch.arange(9)])
+@pytest.mark.parametrize("part", [None, [7, 2, 5, 0, 8]])
+def test_a_batch_that_is_read_at_once_is_that_of_its_samples(labels, part):
+    data = Arrays(torch.arange(9 * 12).reshape(9, 3, 2, 2).byte(), labels)
+    whole = data if part is None else Subset(data, part)
+    keys = [(0, 3), (2, 0), (1, 4)]
+
+    at_once = collate(Reader(whole, seed=1).__getitems__(keys))
+    one_by_one = collate([Reader(whole, seed=1)[key] for key in keys])
+
+    assert isinstance(Reader(whole, seed=1).__getitems__(keys), Loaded)
+    assert at_once.raw is not None
+    assert one_by_one.raw is not None
+    for a, b in zip(at_once.raw, one_by_one.raw):
+        assert (a is None and b is None) or (a.equal(b) and a.dtype == b.dtype)
+
+
+def test_a_data_set_of_ones_own_that_changes_its_samples_is_read_one_by_one():
+    class Brighter(Arrays):
+        def __getitem__(self, index):
+            item, label = super().__getitem__(index)
+            return item + 1, label
+
+    reader = Reader(Brighter(torch.zeros(4, 1, 2, 2)), seed=0)
+
+    read = collate(reader.__getitems__([(0, 1), (0, 2)]))
+
+    assert read.raw is not None
+    assert (read.raw.items == 1).all()

@@ -16,10 +16,18 @@ from unshuffle.losses import (
     PerturbedFenchelYoung,
     RankMSE,
 )
-from unshuffle.methods import LearnToOrder, ShuffleToLearn
-from unshuffle.nets import ContextFreeNet, ItemNet, SmallConv
+from unshuffle.methods import (
+    ArrangeToClassify,
+    LearnToArrange,
+    LearnToClassify,
+    LearnToOrder,
+    MosaicNet,
+    ShuffleToLearn,
+)
+from unshuffle.methods.arrangers import MODELS, Model
+from unshuffle.nets import ClassifierNet, ContextFreeNet, ItemNet, SmallConv
 from unshuffle.permutations import SpreadOut, sample, to_ranks
-from unshuffle.types import Sets, Shuffled
+from unshuffle.types import Raw, Sets, Shuffled
 
 OBJECTIVES = {
     "perturbed": PerturbedFenchelYoung(sigma=0.5),
@@ -43,8 +51,11 @@ class Case:
     """So many prepared inputs of ``embed``."""
     width: int
     """Length of an embedding."""
-    shift_free: bool
-    """Whether a number added to all scores changes nothing, so that a last bias common to all of them rests."""
+    shift_free: bool | None
+    """Whether a number added to all scores changes nothing, so that a last bias common to all of them rests; None where
+    the last layer has no bias, or is not learnt."""
+    logs: tuple[str, ...] = ("loss", "partial_ranks", "exact_order")
+    """What a step tells beside its loss."""
 
 
 def _shuffle_to_learn(name: str) -> Case:
@@ -77,7 +88,51 @@ def _learn_to_order(name: str) -> Case:
     )  # fmt: skip
 
 
+def _arrange(model: Model) -> Case:
+    net = MosaicNet(model, 2, 2, (1, 6, 6), width=3, hidden=8)
+    return Case(
+        f"LearnToArrange-{model}", lambda: LearnToArrange(net.build()), _tiles,
+        lambda size: torch.randn(size, 4, 1, 6, 6), 27, None,
+    )  # fmt: skip
+
+
+def _arrange_to_classify(model: Model) -> Case:
+    net = MosaicNet(model, 2, 2, (1, 6, 6), width=3, hidden=8)
+
+    def known() -> nn.Module:
+        """Classes that depend on where every tile lies."""
+        layer = nn.Linear(144, 3)
+        nn.init.normal_(layer.weight, std=0.3)
+        return nn.Sequential(nn.Flatten(), layer)
+
+    return Case(
+        f"ArrangeToClassify-{model}", lambda: ArrangeToClassify(net.build(), known(), 2, 2), _tiles,
+        lambda size: torch.randn(size, 4, 1, 6, 6), 27, None,
+        ("loss", "accuracy", "partial_ranks", "exact_order"),
+    )  # fmt: skip
+
+
+def _tiles(size: int) -> Shuffled:
+    labels = torch.randint(3, (size,))
+    return Shuffled(torch.randn(size, 4, 1, 6, 6), sample(size, 4).float() + 1, torch.arange(size), labels)
+
+
+def _classify() -> Case:
+    net = ClassifierNet(SmallConv(4), (1, 12, 12), 3)
+
+    def batch(size: int) -> Raw:
+        return Raw(torch.randn(size, 1, 12, 12), torch.arange(size), torch.randint(3, (size,)))
+
+    return Case(
+        "LearnToClassify", lambda: LearnToClassify(net.build()), batch, lambda size: torch.randn(size, 1, 12, 12), 108,
+        None, ("loss", "accuracy"),
+    )  # fmt: skip
+
+
 _CONTRACTS = {
+    LearnToArrange: [_arrange(model) for model in MODELS],
+    ArrangeToClassify: [_arrange_to_classify(model) for model in ("po-u", "lin-assign")],
+    LearnToClassify: [_classify()],
     ShuffleToLearn: [_shuffle_to_learn(name) for name in OBJECTIVES],
     LearnToOrder: [_learn_to_order(name) for name in OBJECTIVES if name != "fixed"],
 }

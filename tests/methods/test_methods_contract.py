@@ -21,12 +21,13 @@ def test_a_step_gives_a_finite_scalar_with_a_gradient_and_detached_logs(case, si
     assert step.loss.shape == ()
     assert step.loss.isfinite()
     assert step.loss.requires_grad
-    assert {"loss", "partial_ranks", "exact_order"} <= set(step.logs)
+    assert set(case.logs) <= set(step.logs)
     for value in step.logs.values():
         assert value.shape == ()
         assert not value.requires_grad
     assert step.logs["loss"] == step.loss.detach()
-    assert 0 <= step.logs["exact_order"] <= step.logs["partial_ranks"] <= 1
+    shares = [step.logs[name] for name in ("exact_order", "partial_ranks") if name in step.logs]
+    assert [0, *shares, 1] == sorted([0, *shares, 1])
 
 
 @every_method
@@ -35,7 +36,9 @@ def test_the_gradient_reaches_every_parameter(case):
 
     method.step(case.batch(8)).loss.backward()
 
-    for name, parameter in method.named_parameters():
+    learnt = {name: parameter for name, parameter in method.named_parameters() if parameter.requires_grad}
+    assert learnt
+    for name, parameter in learnt.items():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         # Biases may rest (before a batch norm, or common to all scores of a ranking); weights never do.
@@ -44,6 +47,8 @@ def test_the_gradient_reaches_every_parameter(case):
 
 @every_method
 def test_the_last_bias_rests_only_where_a_common_shift_means_nothing(case):
+    if case.shift_free is None:
+        pytest.skip("its last layer has no bias, or is not learnt")
     method = case.build()
     method.step(case.batch(8)).loss.backward()
 
@@ -84,7 +89,7 @@ def test_the_loss_is_single_precision_under_autocast(case):
     step.loss.backward()
 
     assert step.loss.dtype == torch.float32
-    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in method.parameters())
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in method.parameters() if p.requires_grad)
 
 
 @every_method

@@ -172,7 +172,7 @@ def test_it_is_a_backbone_of_the_context_free_network():
     [
         ({"depth": 20}, "`depth` must be one of 18, 34, 50; got 20"),
         ({"width": 0}, "`width` must be positive; got 0"),
-        ({"stem": "tiny"}, "`stem` must be one of 'standard', 'small'; got 'tiny'"),
+        ({"stem": "tiny"}, "`stem` must be one of 'standard', 'small', 'pooled'; got 'tiny'"),
     ],
 )
 def test_options_that_are_not_there_are_named(options, told):

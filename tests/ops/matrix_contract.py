@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unshuffle.ops.assignment import assign
+from unshuffle.ops.ordering import arrange_by_costs, order_by_costs
 from unshuffle.ops.sinkhorn import gumbel_sinkhorn, sinkhorn
 from unshuffle.ops.transport import transport
 from unshuffle.permutations import invert, to_matrix
@@ -182,8 +183,47 @@ _TRANSPORT = Case(
     },
 )
 
+
+def ordered(costs: Tensor, *, temperature: float, **options: Any) -> Tensor:
+    """An order whose steps are as small as the temperature is high; few of them, for they are unrolled."""
+    return order_by_costs(costs, step_size=1 / temperature, steps=2, iterations=2, **options)
+
+
+def arranged(costs: Tensor, *, temperature: float, **options: Any) -> Tensor:
+    """The same on a lattice one place wide, along which alone there is something to pay for."""
+    there = costs.unsqueeze(-3).expand(*costs.shape[:-2], 2, *costs.shape[-2:]) if costs.ndim > 1 else costs
+    shape = (costs.shape[-1] if costs.ndim else 0, 1)
+    return arrange_by_costs(there, shape, step_size=1 / temperature, steps=1, iterations=1, **options)
+
+
+_ORDERED = Case(
+    name="order_by_costs",
+    operator=ordered,
+    choice="update",
+    lacks={
+        "names": "the same items stand on rows and columns",
+        "offsets": "costs are differences already",
+        "strength": "its step size may have either sign",
+        "hard limit": "descent on a programme that is not convex",
+        "rectangles": "a cost for each pair of items",
+        "dtype": "single precision is computed in single precision",
+        "infinities": "an infinite cost is no cost: the set is NaN",
+        "huge scores": "costs times the step size must be numbers: their norm is 1",
+        "mask": "its mask is of items, not of pairs",
+    },
+)
+
 CONTRACTS = {
     assign: [_ASSIGN],
+    order_by_costs: [_ORDERED],
+    arrange_by_costs: [
+        replace(
+            _ORDERED,
+            name="arrange_by_costs",
+            operator=arranged,
+            lacks={**_ORDERED.lacks, "mask": "as many items as places"},
+        )
+    ],
     transport: [_TRANSPORT],
     sinkhorn: [
         _SINKHORN,

@@ -37,7 +37,7 @@ def arrays() -> dict[str, dict[str, np.ndarray]]:
 
 @pytest.fixture
 def full_run(tmp_path) -> Path:
-    """A run like that of the demo: two tasks, curves of its own and of two sub-folders, one picture of each kind."""
+    """A run like that of the demo: two tasks, curves of its own and of two sub-folders, and four pictures."""
     return _full_run(tmp_path / "full")
 
 
@@ -75,6 +75,25 @@ def _arrays() -> dict[str, dict[str, np.ndarray]]:
             "label": rng.integers(0, 4, 40),
             "names": np.array(["a", "b", "c", "d"]),
         },
+        "heat": {
+            "values": rng.normal(size=(3, 6, 6)),
+            "names": np.array(["F", "f", "_g"]),
+            "extents": np.array([[0.0, 1.0, 1.0, 0.0]] * 3),
+        },
+        "costs": {
+            "costs": rng.normal(size=(2, 4, 4)),
+            "tiles": rng.random((2, 4, 5, 6)),
+            "names": np.array(["left to right", "top to bottom"]),
+        },
+        "gradients": {
+            "tiles": rng.random((3, 2, 2, 5, 6, 3)),
+            "gradients": rng.normal(size=(3, 2, 2, 5, 6)),
+            "names": np.array(["left to right", "top to bottom"]),
+        },
+        "stages": {
+            "stages": rng.random((4, 3, 8, 8)),
+            "names": np.array(["shuffled", "start", "step 1", "truth"]),
+        },
         "sets": {
             "images": rng.random((2, 5, 6, 6)),
             "scores": rng.normal(size=(2, 5)),
@@ -94,7 +113,8 @@ def _full_run(folder: Path) -> Path:
         for n in (10, 1)
         for seed in range(3)
     ]
-    for kind, content in _arrays().items():
+    for kind in ("puzzle", "series", "map", "sets"):
+        content = _arrays()[kind]
         np.savez(folder / "figures" / f"{kind}.npz", **content)
         lines.append(Figure(kind, f"{kind}.npz", f"The {kind}", f"What the {kind} shows."))
     _write_lines(folder, lines)

@@ -138,7 +138,7 @@ def test_drawing_leaves_the_readers_matplotlib_alone(arrays):
 
 @pytest.mark.errors
 def test_an_unknown_kind_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match="'saliency' is not known here; known are map, puzzle, series, sets"):
+    with pytest.raises(ValueError, match="'saliency' is not known here; known are costs, gradients, heat, map, puzzle"):
         draw("saliency", {})
 
 

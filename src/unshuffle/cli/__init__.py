@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a recipe on a folder of your own",
     "embed": "turn a folder into a table of features",
     "eval": "measure what a trained encoder is worth on labelled data",
+    "solve": "put the tiles of a shuffled picture in order",
     "report": "write a run's page of tables and pictures",
     "recipes": "list the recipes",
 }

@@ -34,8 +34,9 @@ class EvalOptions:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
-    data: Path
-    """Folder, .zip, .tar or folder of .tar whose sub-folders are the classes, or a known data set."""
+    data: Path | None = None
+    """Folder, .zip, .tar or folder of .tar whose sub-folders are the classes, or a known data set. Runs that sort
+    numbers need none; for mosaics any images will do."""
     test: Path | None = None
     """The same for testing; by default the data set's own part for that, or a fifth, drawn at random class by class."""
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
@@ -63,14 +64,24 @@ def run(arguments: list[str]) -> int:
     """The command."""
     text = "Measures a trained encoder on labelled data, beside the raw input and the untrained network."
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
+    from unshuffle.cli.arranged import measured
     from unshuffle.cli.tables import show
     from unshuffle.evals import stamp, supersede
     from unshuffle.evals.encoder import load
+    from unshuffle.methods import Arranger
     from unshuffle.report import tables, write_report
     from unshuffle.train.progress import Terminal
 
     terminal = Terminal()
     encoder = load(options.run, device=usable_device(options.device))
+    if isinstance(encoder.net, Arranger):
+        records = measured(encoder, options, terminal)
+        supersede(options.run, [*records.results, *records.figures])
+        show(tables(records.results))
+        Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
+        return 0
+    if options.data is None:
+        raise ValueError("give --data: a folder whose sub-folders are the classes.")
     parts = open_parts(encoder, options.data, options.test, options.where.layout(), seed=options.seed)
     mark = stamp(parts.name, parts.split, options.run.resolve().name)
     both = _embedded(encoder, parts, options, terminal)

@@ -7,16 +7,19 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from unshuffle import recipes
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.where import Where
+from unshuffle.data import SELF_CONTAINED
 from unshuffle.data.named import labelled
-from unshuffle.data.samples import Packaged
 from unshuffle.train.machine import Machine
+
+if TYPE_CHECKING:
+    from unshuffle.train.engine import Trained
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def _train(name: str, arguments: list[str]) -> int:
     text = inspect.getdoc(function) or ""
     options = parse(TrainOptions, command=f"train {name}", arguments=arguments, description=text, default=default)
     source = options.recipe.source
-    if options.data is None and not isinstance(source, Packaged):
+    if options.data is None and not isinstance(source, SELF_CONTAINED):
         kind = f"the folder that holds your {source.noun}s"
         print(f"unshuffle train {name}: needs --data FOLDER, {kind}.", file=sys.stderr)
         return 2
@@ -102,12 +105,21 @@ def _resume(flag: str, rest: list[str]) -> int:
     from unshuffle.train import folder
 
     stored = folder.read(rest[0])
-    if isinstance(stored.recipe, str) or (stored.data is None and not isinstance(stored.recipe.source, Packaged)):
+    if isinstance(stored.recipe, str) or (stored.data is None and not isinstance(stored.recipe.source, SELF_CONTAINED)):
         again = f"unshuffle.fit(recipe, dataset, out={rest[0]!r}, resume=True)"
         print(f"unshuffle train: {rest[0]} was started from Python; go on with it there: {again}", file=sys.stderr)
         return 1
     _fit(stored.recipe, stored.machine, stored.data, Path(rest[0]), title="", resume=True)
     return 0
+
+
+def _next(run: Trained, data: str | None) -> str:
+    """The command that says what the run is worth."""
+    from unshuffle.methods import Arranger
+
+    if not isinstance(run.encoder.net, Arranger):
+        return f"unshuffle eval {run.folder} --data FOLDER_WITH_LABELS"
+    return f"unshuffle eval {run.folder}" + ("" if data is None else f" --data {data}")
 
 
 def _fit(
@@ -116,9 +128,9 @@ def _fit(
     from unshuffle.report import write_report
     from unshuffle.train.engine import train
 
-    dataset = recipe.source.open() if isinstance(recipe.source, Packaged) else recipe.source.open(str(data))
+    dataset = recipe.source.open() if isinstance(recipe.source, SELF_CONTAINED) else recipe.source.open(str(data))
     run = train(recipe, dataset, out=out, machine=machine, resume=resume, data=data, title=title)
     if run.leader:
         page = write_report(run.folder)
         print(f"Encoder and metrics in {run.folder}; page: {page}")
-        print(f"Next: unshuffle eval {run.folder} --data FOLDER_WITH_LABELS")
+        print(f"Next: {_next(run, data)}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Where:
     """How the data are laid out; by default every file counts and sub-folders are classes."""
 
-    dataset: Literal["nsynth", "fsdd", "imagenet", "voc", "ssv2"] | None = None
+    dataset: Literal["nsynth", "fsdd", "imagenet", "voc", "ssv2", "mnist", "cifar10"] | None = None
     """A known data set, read in its own layout."""
     split: str | None = None
     """Part of that data set; by default the one to train on."""

@@ -3,6 +3,8 @@
 from unshuffle.data.arrays import Arrays
 from unshuffle.data.audio import Sounds
 from unshuffle.data.image import ImageFolder, Images
+from unshuffle.data.mosaic import Tiles
+from unshuffle.data.numbers import Numbers, Sorting
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.samples import Packaged
 from unshuffle.data.series import Series
@@ -12,7 +14,11 @@ from unshuffle.data.slices import Slices
 from unshuffle.data.spectrogram import LogLinear, LogMel
 from unshuffle.data.video import Clips
 
+SELF_CONTAINED = (Packaged, Numbers)
+"""Sources that need no folder."""
+
 __all__ = [
+    "SELF_CONTAINED",
     "Arrays",
     "Bands",
     "Clips",
@@ -21,10 +27,13 @@ __all__ = [
     "Images",
     "LogLinear",
     "LogMel",
+    "Numbers",
     "OrderedSets",
     "Packaged",
     "Series",
     "Shuffle",
     "Slices",
+    "Sorting",
     "Sounds",
+    "Tiles",
 ]

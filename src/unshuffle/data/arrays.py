@@ -27,6 +27,15 @@ class Arrays(Dataset):
         self.labels = None if labels is None else torch.as_tensor(labels)
         self.name = name
 
+    @property
+    def as_they_are(self) -> bool:
+        """Whether a batch is nothing but its samples side by side: a class of one's own may draw, or change them."""
+        return type(self) is Arrays and self.items.ndim >= 4
+
+    def take(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
+        """Some of the items and, where there are any, their labels."""
+        return self.items[rows], None if self.labels is None else self.labels[rows]
+
     def __len__(self) -> int:
         return len(self.items)
 

@@ -29,14 +29,16 @@ class Images:
     """Pixels a side of the square that the network sees."""
     smallest: int = 16
     """Images with fewer pixels than this on a side are skipped and counted as unreadable."""
+    grey: bool = False
+    """Keep the brightness alone: one channel instead of three."""
 
     noun: ClassVar[str] = "image"
     any_size: ClassVar[str] = "For pictures of any size give a list of PIL images."
 
     @property
     def item_shape(self) -> tuple[int, int, int]:
-        """(3, size, size)."""
-        return 3, self.size, self.size
+        """(3, size, size), or (1, size, size) where ``grey``."""
+        return 1 if self.grey else 3, self.size, self.size
 
     def settle(self, root: str | Path) -> tuple[Images, list[str]]:
         """Itself: nothing is left open."""
@@ -51,7 +53,7 @@ class Images:
         return ImageFolder(root, self)
 
     def decode(self, file: BinaryIO, name: str = "") -> Tensor:
-        """One image file as uint8 (3, size, size).
+        """One image file as uint8, of ``item_shape``.
 
         Raises:
             ValueError: it is no image, or too small.
@@ -67,7 +69,7 @@ class Images:
                 raise ValueError("not an image that can be identified") from None
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """One picture as uint8 (3, size, size), turned upright as its EXIF data say.
+        """One picture as uint8, of ``item_shape``, turned upright as its EXIF data say.
 
         Raises:
             ValueError: it is smaller than ``smallest``.
@@ -78,7 +80,9 @@ class Images:
             )
         image.draft("RGB", (self.size, self.size))
         upright = ImageOps.exif_transpose(image)
-        square = ImageOps.fit(_as_rgb(upright), (self.size, self.size), method=Image.Resampling.BICUBIC)
+        square = ImageOps.fit(as_rgb(upright), (self.size, self.size), method=Image.Resampling.BICUBIC)
+        if self.grey:
+            return torch.from_numpy(np.array(square.convert("L"))).unsqueeze(0)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
@@ -103,7 +107,7 @@ class ImageFolder(FileDataset):
         super().__init__(files, source.decode, source, labels_of(files.names), name=called(root))
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
     """Any mode as RGB. Pillow alone would clip 16-bit grey to white and floats to black.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -65,6 +65,18 @@ class Batches(Sampler):
         return torch.randperm(self.size, generator=generator).tolist()
 
 
+@runtime_checkable
+class InMemory(Protocol):
+    """A data set of which a whole batch can be had at once: the same samples as one by one, and nothing is drawn."""
+
+    as_they_are: bool
+    """Whether that is so for this one."""
+
+    def take(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
+        """Items (B, C, H, W) and labels (B,), where there are any."""
+        ...
+
+
 class Reader(Dataset):
     """Wraps a data set: reads item ``index`` as if it were the first thing drawn from (seed, epoch, index).
 
@@ -83,6 +95,17 @@ class Reader(Dataset):
             return sample
         item, label = _split(sample)
         return as_item(item), place, None if label is None else _as_label(label)
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Loaded | list[Any]:
+        """A batch: at once where the samples lie in memory and nothing is drawn, else one sample after the other."""
+        rows, held = [index for _, index in keys], self.dataset
+        while type(held) is Subset:
+            rows, held = [held.indices[row] for row in rows], held.dataset
+        if not (isinstance(held, InMemory) and held.as_they_are):
+            return [self[key] for key in keys]
+        places = rows if not isinstance(self.dataset, Subset) else [self.dataset.indices[index] for _, index in keys]
+        items, labels = held.take(rows)
+        return Loaded(Raw(items, torch.tensor(places), labels), [])
 
 
 def training_loader(dataset: Dataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
@@ -110,12 +133,14 @@ def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed:
     )  # fmt: skip
 
 
-def collate(samples: list[tuple[Tensor, int, Tensor | None] | Unreadable]) -> Loaded:
-    """Stacks what could be read and lists what could not.
+def collate(samples: Loaded | list[tuple[Tensor, int, Tensor | None] | Unreadable]) -> Loaded:
+    """Stacks what could be read and lists what could not; what was read at once stays as it is.
 
     Raises:
         ValueError: samples of different shapes, or only some with a label.
     """
+    if isinstance(samples, Loaded):
+        return samples
     skipped = [s for s in samples if isinstance(s, Unreadable)]
     read = [s for s in samples if not isinstance(s, Unreadable)]
     if not read:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle import _check, permutations
 from unshuffle.values import register
 
 
@@ -75,7 +75,7 @@ class Grid:
         Raises:
             ValueError: the image is too small for the grid.
         """
-        channels, height, width = _image_shape("Grid", item_shape)
+        channels, height, width = image_shape("Grid", item_shape)
         h, w = height // self.rows - self.gap, width // self.columns - self.gap
         if h < 1 or w < 1:
             raise ValueError(
@@ -103,7 +103,7 @@ class Grid:
 
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:
         """Lays the patches out on the grid again; see :class:`Patches`."""
-        return _lay_out(patches, self.rows, self.columns)
+        return permutations.lay_out(patches, self.rows, self.columns)
 
 
 @register
@@ -136,7 +136,7 @@ class Bands:
         Raises:
             ValueError: the spectrogram is too small.
         """
-        channels, height, width = _image_shape("Bands", item_shape)
+        channels, height, width = image_shape("Bands", item_shape)
         h, w = height // self.number, width - 2 * self.shift
         if h < 1 or w < 1:
             raise ValueError(
@@ -157,7 +157,7 @@ class Bands:
 
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:
         """Stacks the bands again; see :class:`Patches`."""
-        return _lay_out(patches, self.number, 1)
+        return permutations.lay_out(patches, self.number, 1)
 
 
 def standardize(patches: Float[Tensor, "batch n c h w"], *, floor: float = 0.1) -> Float[Tensor, "batch n c h w"]:
@@ -170,7 +170,7 @@ def standardize(patches: Float[Tensor, "batch n c h w"], *, floor: float = 0.1) 
     return (patches - mean) / (patches.std((-2, -1), keepdim=True, correction=0) + floor)
 
 
-def _image_shape(function: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def image_shape(function: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Reads (C, H, W), or says what is expected."""
     if len(shape) != 3:
         raise ValueError(f"{function}: samples must be (channels, height, width); got {tuple(shape)}.")
@@ -202,9 +202,3 @@ def _crop(items: Tensor, top: Tensor, left: Tensor, h: int, w: int) -> Tensor:
     rows = (top[..., None] + torch.arange(h, device=items.device))[..., :, None]
     columns = (left[..., None] + torch.arange(w, device=items.device))[..., None, :]
     return items[batch, :, rows, columns].movedim(-1, 2)
-
-
-def _lay_out(patches: Tensor, rows: int, columns: int) -> Tensor:
-    batch, _, channels, h, w = patches.shape
-    grid = patches.reshape(batch, rows, columns, channels, h, w).permute(0, 3, 1, 4, 2, 5)
-    return grid.reshape(batch, channels, rows * h, columns * w)

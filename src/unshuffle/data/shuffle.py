@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from unshuffle import permutations
+from unshuffle.data.mosaic import Tiles
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.slices import Slices
 from unshuffle.data.spectrogram import LogLinear, LogMel
@@ -22,7 +23,7 @@ from unshuffle.values import register
 class Shuffle:
     """Cuts, draws a permutation for each sample, shuffles its patches."""
 
-    patches: Grid | Bands | Slices = Grid()
+    patches: Grid | Bands | Slices | Tiles = Grid()
     """How to cut."""
     choices: SpreadOut | None = None
     """None: all n! permutations, uniformly. A fixed set: uniformly from it."""
@@ -33,7 +34,7 @@ class Shuffle:
         """Makes one shuffled sample of each raw one; the draws come from ``generator`` (on the CPU)."""
         patches = self.patches.cut(self.raw(raw.items), generator)
         perm = self.draw(len(patches), generator).to(patches.device)
-        return Shuffled(permutations.apply(patches, perm), (perm + 1).to(patches.dtype), raw.index)
+        return Shuffled(permutations.apply(patches, perm), (perm + 1).to(patches.dtype), raw.index, raw.label)
 
     def prepare(self, items: Num[Tensor, "batch *shape"]) -> Float[Tensor, "batch n *patch"]:
         """The deterministic form: patches from the middle of their cells, in order."""

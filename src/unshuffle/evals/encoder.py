@@ -16,7 +16,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 import unshuffle.data
-import unshuffle.nets  # noqa: F401  (the two register the values that a description may name)
+import unshuffle.methods
+import unshuffle.nets  # noqa: F401  (the three register the values that a description may name)
 from unshuffle import _check, values
 from unshuffle._files import write_atomically
 from unshuffle.data.loaders import as_item

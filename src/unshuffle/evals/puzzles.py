@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unshuffle import permutations
+from unshuffle.data.mosaic import Tiles
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.shuffle import Shuffle
 from unshuffle.data.slices import Slices
@@ -96,6 +97,7 @@ def puzzle_figure(folder: Path, encoder: Encoder, items: Tensor, solved: Solved,
     """
     assert isinstance(encoder.transform, Shuffle)
     transform = encoder.transform
+    assert not isinstance(transform.patches, Tiles), "mosaics have figures of their own"
     patches = replace(transform.patches, normalize=False)
     rows = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
     truth = patches.cut(encoder.raw(items[rows]).cpu())

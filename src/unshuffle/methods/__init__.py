@@ -1,8 +1,25 @@
 """Methods: plain modules with ``step(batch) -> Step`` and ``embed(items)``; they join nets, operators and losses."""
 
+from unshuffle.methods.arrangers import Arranger, MosaicNet, NumberNet
+from unshuffle.methods.arranging import ArrangeToClassify, LearnToArrange, LearnToClassify
 from unshuffle.methods.ordering import LearnToOrder
+from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, Ordered, PermutationOptimizer
 from unshuffle.methods.shuffle import ShuffleToLearn
 
-ALL = (ShuffleToLearn, LearnToOrder)
+ALL = (ShuffleToLearn, LearnToOrder, LearnToArrange, ArrangeToClassify, LearnToClassify)
 
-__all__ = ["ALL", "LearnToOrder", "ShuffleToLearn"]
+__all__ = [
+    "ALL",
+    "ArrangeToClassify",
+    "Arranger",
+    "GridOptimizer",
+    "LearnToArrange",
+    "LearnToClassify",
+    "LearnToOrder",
+    "LinearAssigner",
+    "MosaicNet",
+    "NumberNet",
+    "Ordered",
+    "PermutationOptimizer",
+    "ShuffleToLearn",
+]

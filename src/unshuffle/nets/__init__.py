@@ -1,23 +1,30 @@
-"""Networks: backbones that see one patch, and scorers that judge all patches of a sample."""
+"""Networks: backbones that see one patch, scorers that judge all patches of a sample, and costs of pairs."""
 
 from unshuffle.nets.alexnet import AlexNet
 from unshuffle.nets.backbones import Backbone, fresh
+from unshuffle.nets.classifier import Classifier, ClassifierNet
 from unshuffle.nets.context_free import CFN2016
+from unshuffle.nets.pairwise import PairwiseCost
 from unshuffle.nets.resnet import ResNet
 from unshuffle.nets.scorers import ContextFree, ContextFreeNet, ItemNet, ItemScorer
 from unshuffle.nets.small import SmallConv
+from unshuffle.nets.tiles import TileFeatures
 from unshuffle.nets.timm import Timm
 
 __all__ = [
     "CFN2016",
     "AlexNet",
     "Backbone",
+    "Classifier",
+    "ClassifierNet",
     "ContextFree",
     "ContextFreeNet",
     "ItemNet",
     "ItemScorer",
+    "PairwiseCost",
     "ResNet",
     "SmallConv",
+    "TileFeatures",
     "Timm",
     "fresh",
 ]

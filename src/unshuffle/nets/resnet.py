@@ -26,8 +26,9 @@ class ResNet:
 
     depth: Literal[18, 34, 50] = 18
     """Layers with weights, the left-out last one included."""
-    stem: Literal["standard", "small"] = "standard"
-    """standard: 7 × 7 at stride 2 and pooling, for images. small: 3 × 3 at stride 1, for patches under 64 pixels."""
+    stem: Literal["standard", "small", "pooled"] = "standard"
+    """standard: 7 × 7 at stride 2 and pooling, for images. small: 3 × 3 at stride 1, for patches under 64 pixels.
+    pooled: small, and pooling."""
     width: int = 64
     """Channels of the first stage; the last has eight times as many (32 times at depth 50)."""
     pool: bool = True
@@ -39,7 +40,7 @@ class ResNet:
         _check.positive("ResNet", "width", self.width)
         if self.depth not in BLOCKS:
             raise ValueError(f"ResNet: `depth` must be one of {', '.join(map(str, BLOCKS))}; got {self.depth}.")
-        _check.one_of("ResNet", "stem", self.stem, ("standard", "small"))
+        _check.one_of("ResNet", "stem", self.stem, ("standard", "small", "pooled"))
 
     def build(self, channels: int) -> nn.Module:
         """A module from (B, channels, h, w) to (B, features), or (B, features, h', w') without pooling."""
@@ -57,7 +58,7 @@ class ResNetFeatures(nn.Module):
         self.conv1 = _conv(channels, width, 7 if standard else 3, stride=2 if standard else 1)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if standard else nn.Identity()
+        self.maxpool = nn.Identity() if value.stem == "small" else nn.MaxPool2d(3, stride=2, padding=1)
         wide = width * block.expansion
         self.layer1 = _stage(block, width, width, counts[0], stride=1)
         self.layer2 = _stage(block, wide, 2 * width, counts[1], stride=2)

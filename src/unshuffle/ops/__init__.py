@@ -8,6 +8,14 @@ Operators on sets take ``(..., n)`` with a ``dim``, and ranks count from 1; oper
 from unshuffle.ops.assignment import assign
 from unshuffle.ops.blackbox import blackbox, blackbox_rank
 from unshuffle.ops.noise import Noise
+from unshuffle.ops.ordering import (
+    arrange_by_costs,
+    arrangement_cost,
+    order_by_costs,
+    ordering_cost,
+    ordering_gradient,
+    with_unit_norm,
+)
 from unshuffle.ops.ot_rank import ot_rank
 from unshuffle.ops.perturbed import perturbed, perturbed_rank
 from unshuffle.ops.perturbed_sort import perturbed_sort
@@ -34,6 +42,8 @@ ALL = (
     gumbel_sinkhorn,
     assign,
     transport,
+    order_by_costs,
+    arrange_by_costs,
 )
 
 __all__ = [
@@ -41,11 +51,16 @@ __all__ = [
     "NetworkSort",
     "Noise",
     "Transport",
+    "arrange_by_costs",
+    "arrangement_cost",
     "assign",
     "blackbox",
     "blackbox_rank",
     "gumbel_sinkhorn",
     "neural_sort",
+    "order_by_costs",
+    "ordering_cost",
+    "ordering_gradient",
     "ot_rank",
     "perturbed",
     "perturbed_rank",
@@ -58,4 +73,5 @@ __all__ = [
     "sorting_network",
     "sorting_network_apply",
     "transport",
+    "with_unit_norm",
 ]

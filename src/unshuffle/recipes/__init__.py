@@ -19,6 +19,35 @@ from unshuffle.recipes.audio import (
     shuffle_nsynth_soft,
     shuffle_nsynth_time,
 )
+from unshuffle.recipes.implicit import (
+    ClassifyRecipe,
+    ImplicitRecipe,
+    classify_cifar10,
+    classify_imagenet64,
+    classify_mnist,
+    mosaic_classify_cifar10_lin,
+    mosaic_classify_cifar10_po_la,
+    mosaic_classify_cifar10_po_u,
+    mosaic_classify_imagenet64_lin,
+    mosaic_classify_imagenet64_po_la,
+    mosaic_classify_imagenet64_po_u,
+    mosaic_classify_mnist_lin,
+    mosaic_classify_mnist_po_la,
+    mosaic_classify_mnist_po_u,
+)
+from unshuffle.recipes.mosaic import (
+    MosaicRecipe,
+    mosaic,
+    mosaic_cifar10_lin,
+    mosaic_cifar10_po_la,
+    mosaic_cifar10_po_u,
+    mosaic_imagenet64_lin,
+    mosaic_imagenet64_po_la,
+    mosaic_imagenet64_po_u,
+    mosaic_mnist_lin,
+    mosaic_mnist_po_la,
+    mosaic_mnist_po_u,
+)
 from unshuffle.recipes.order import OrderRecipe, order_digits
 from unshuffle.recipes.shuffle import (
     ShuffleRecipe,
@@ -34,6 +63,7 @@ from unshuffle.recipes.shuffle import (
     shuffle_resnet,
     shuffle_timm,
 )
+from unshuffle.recipes.sorting import SortRecipe, sort_numbers, sort_numbers_lin_assign, sort_numbers_po_u
 from unshuffle.recipes.video import (
     shuffle_ssv2_fixed,
     shuffle_ssv2_mse,
@@ -42,7 +72,7 @@ from unshuffle.recipes.video import (
     shuffle_video,
 )
 
-AnyRecipe = ShuffleRecipe | OrderRecipe
+AnyRecipe = ShuffleRecipe | OrderRecipe | SortRecipe | MosaicRecipe | ImplicitRecipe | ClassifyRecipe
 
 _USERS = (
     shuffle,
@@ -54,6 +84,8 @@ _USERS = (
     shuffle_audio_linear,
     shuffle_video,
     shuffle_array,
+    sort_numbers,
+    mosaic,
 )
 _EXPERIMENTS = (
     shuffle_imagenet_perturbed,
@@ -75,6 +107,29 @@ _EXPERIMENTS = (
     shuffle_notes_mse,
     shuffle_notes_fixed,
     order_digits,
+    sort_numbers_po_u,
+    sort_numbers_lin_assign,
+    mosaic_mnist_po_la,
+    mosaic_mnist_po_u,
+    mosaic_mnist_lin,
+    mosaic_cifar10_po_la,
+    mosaic_cifar10_po_u,
+    mosaic_cifar10_lin,
+    mosaic_imagenet64_po_la,
+    mosaic_imagenet64_po_u,
+    mosaic_imagenet64_lin,
+    classify_mnist,
+    classify_cifar10,
+    classify_imagenet64,
+    mosaic_classify_mnist_po_la,
+    mosaic_classify_mnist_po_u,
+    mosaic_classify_mnist_lin,
+    mosaic_classify_cifar10_po_la,
+    mosaic_classify_cifar10_po_u,
+    mosaic_classify_cifar10_lin,
+    mosaic_classify_imagenet64_po_la,
+    mosaic_classify_imagenet64_po_u,
+    mosaic_classify_imagenet64_lin,
 )
 
 ALL: dict[str, Callable[[], AnyRecipe]] = {function.__name__.replace("_", "-"): function for function in _USERS}
@@ -83,8 +138,34 @@ ALL |= {function.__name__: function for function in _EXPERIMENTS}
 __all__ = [
     "ALL",
     "AnyRecipe",
+    "ClassifyRecipe",
+    "ImplicitRecipe",
+    "MosaicRecipe",
     "OrderRecipe",
     "ShuffleRecipe",
+    "SortRecipe",
+    "classify_cifar10",
+    "classify_imagenet64",
+    "classify_mnist",
+    "mosaic",
+    "mosaic_cifar10_lin",
+    "mosaic_cifar10_po_la",
+    "mosaic_cifar10_po_u",
+    "mosaic_classify_cifar10_lin",
+    "mosaic_classify_cifar10_po_la",
+    "mosaic_classify_cifar10_po_u",
+    "mosaic_classify_imagenet64_lin",
+    "mosaic_classify_imagenet64_po_la",
+    "mosaic_classify_imagenet64_po_u",
+    "mosaic_classify_mnist_lin",
+    "mosaic_classify_mnist_po_la",
+    "mosaic_classify_mnist_po_u",
+    "mosaic_imagenet64_lin",
+    "mosaic_imagenet64_po_la",
+    "mosaic_imagenet64_po_u",
+    "mosaic_mnist_lin",
+    "mosaic_mnist_po_la",
+    "mosaic_mnist_po_u",
     "order_digits",
     "shuffle",
     "shuffle_array",
@@ -113,4 +194,7 @@ __all__ = [
     "shuffle_ssv2_soft",
     "shuffle_timm",
     "shuffle_video",
+    "sort_numbers",
+    "sort_numbers_lin_assign",
+    "sort_numbers_po_u",
 ]

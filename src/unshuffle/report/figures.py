@@ -1,46 +1,17 @@
-"""Pictures: arrays in, PNG bytes out.
-
-One picture serves light and dark pages: the ground is transparent and the ink a grey that reads on both. Matplotlib is
-imported on first use, without pyplot, and the reader's own style and backend are left alone.
-"""
+"""Pictures: arrays in, PNG bytes out."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from unshuffle.report import arrangements
+from unshuffle.report.canvas import INK, TEN, WRONG, Arrays, blank, board, finished, need, palette, short, style, tile
 from unshuffle.report.read import Metrics
 
-Arrays = Mapping[str, np.ndarray]
-
-INK, WRONG = "#7d8492", "#dd4b3e"
-# Of middling lightness, so that each reads on white and on black.
-_TEN = ["#3f87d9", "#ee8a2b", "#3ca65c", "#d9534f", "#9673c9", "#a4725a", "#dd79b8", "#8a8f98", "#b3a62a", "#2fb3c4"]
-_STYLE = {
-    "text.parse_math": False,  # a `$` in a label is a dollar, not mathematics
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": INK,
-    "grid.alpha": 0.2,
-    "legend.frameon": False,
-    "font.size": 9.5,
-    "agg.path.chunksize": 10_000,
-}
-_DPI = 192  # twice that of a page, for sharp screens
 _MOST_SAMPLES, _MOST_SETS, _MOST_IN_LEGEND, _MOST_CHANNELS = 16, 10, 20, 3
 
 
@@ -52,7 +23,7 @@ def draw(kind: str, arrays: Arrays) -> bytes:
             ``spectrogram``, and of clips scalar ``frames``, side by side. ``series``: the same three (k, channels, T)
             and ``partial_ranks``, scalar ``slices``. ``map``: ``xy`` (N, 2), ``label`` (N,), and optionally ``names``,
             ``value`` (N,), scalar ``continuous``. ``sets``: ``images`` (k, n, H, W[, 3]), ``scores`` and ``truth``
-            (k, n).
+            (k, n). Those of arrangements are told in :mod:`unshuffle.report.arrangements`.
         arrays: the arrays by name.
 
     Returns:
@@ -105,7 +76,7 @@ def _curve_legend(axes: Any) -> None:
 
 
 def _puzzle(arrays: Arrays) -> bytes:
-    before, solved, truth, ranks = _need(arrays, "before", "solved", "truth", "partial_ranks")
+    before, solved, truth, ranks = need(arrays, "before", "solved", "truth", "partial_ranks")
     count = min(len(before), _MOST_SAMPLES)
     if not before.shape == solved.shape == truth.shape or before.ndim not in (3, 4) or not count:
         raise ValueError(
@@ -120,11 +91,11 @@ def _puzzle(arrays: Arrays) -> bytes:
     bands, pitch = -(-count // across), 3 * 1.06 + 0.8
     across = -(-count // bands)  # bands of equal length
     spectrogram = bool(arrays.get("spectrogram", False))
-    with _board(left + across * (width + 0.08), bands * pitch - 0.45, inches=inches) as (figure, axes):
+    with board(left + across * (width + 0.08), bands * pitch - 0.45, inches=inches) as (figure, axes):
         for i in range(count):
             x, top = left + (i % across) * (width + 0.08), (i // across) * pitch
             for row, picture in enumerate((before[i], solved[i], truth[i])):
-                _tile(axes, picture, x, top + row * 1.06, width, spectrogram=spectrogram)
+                tile(axes, picture, x, top + row * 1.06, width, spectrogram=spectrogram)
             axes.text(x + width / 2, top + 3.32, f"{float(ranks[i]):.2f}", ha="center", va="center")
         for top in np.arange(bands) * pitch:
             for y, name in zip((0.5, 1.56, 2.62, 3.32), ("before", "as solved", "truth", "partial ranks")):
@@ -133,7 +104,7 @@ def _puzzle(arrays: Arrays) -> bytes:
 
 
 def _series(arrays: Arrays) -> bytes:
-    before, solved, truth, ranks = _need(arrays, "before", "solved", "truth", "partial_ranks")
+    before, solved, truth, ranks = need(arrays, "before", "solved", "truth", "partial_ranks")
     if not before.shape == solved.shape == truth.shape or before.ndim != 3 or not before.size:
         raise ValueError(
             "a series' before, solved and truth must be equal in shape, (k, channels, T) with k > 0; "
@@ -141,7 +112,7 @@ def _series(arrays: Arrays) -> bytes:
         )
     count, across, left, width = min(len(before), 6), min(len(before), 3), 1.15, 2.8
     bands, pitch = -(-count // across), 3 * 1.06 + 0.8
-    with _board(left + across * (width + 0.12), bands * pitch - 0.45, inches=0.95) as (figure, axes):
+    with board(left + across * (width + 0.12), bands * pitch - 0.45, inches=0.95) as (figure, axes):
         for i in range(count):
             x, top = left + (i % across) * (width + 0.12), (i // across) * pitch
             for row, values in enumerate((before[i], solved[i], truth[i])):
@@ -156,7 +127,7 @@ def _series(arrays: Arrays) -> bytes:
 def _curves(axes: Any, values: np.ndarray, truth: np.ndarray, x: float, y: float, width: float, slices: int) -> None:
     """The first channels of one series as curves, each in its own range, interrupted between slices."""
     times = x + width * (np.arange(values.shape[1]) + 0.5) / values.shape[1]
-    for channel, colour in zip(range(min(len(values), _MOST_CHANNELS)), _TEN):
+    for channel, colour in zip(range(min(len(values), _MOST_CHANNELS)), TEN):
         low, high = np.nanmin(truth[channel]), np.nanmax(truth[channel])
         heights = y + 0.95 - 0.9 * (values[channel] - low) / max(high - low, np.finfo(np.float32).tiny)
         for stretch in np.array_split(np.arange(len(times)), slices):
@@ -166,7 +137,7 @@ def _curves(axes: Any, values: np.ndarray, truth: np.ndarray, x: float, y: float
 
 
 def _map(arrays: Arrays) -> bytes:
-    xy, label = _need(arrays, "xy", "label")
+    xy, label = need(arrays, "xy", "label")
     if xy.ndim != 2 or xy.shape[1] != 2 or label.shape != xy.shape[:1] or not len(xy):
         raise ValueError(f"a map's xy must be (N, 2) and its label (N,) with N > 0; got {xy.shape} and {label.shape}.")
     figure, axes = blank(4.5, 3.6)
@@ -190,14 +161,14 @@ def _map(arrays: Arrays) -> bytes:
 
 
 def _sets(arrays: Arrays) -> bytes:
-    images, scores, truth = _need(arrays, "images", "scores", "truth")
+    images, scores, truth = need(arrays, "images", "scores", "truth")
     if images.ndim not in (4, 5) or not images.shape[:2] == scores.shape == truth.shape or not scores.size:
         raise ValueError(
             "a set's images must be (k, n, H, W) and its scores and truth (k, n), none empty; "
             f"got {images.shape}, {scores.shape} and {truth.shape}."
         )
     rows, n = min(len(images), _MOST_SETS), images.shape[1]
-    with _board(n * 1.08, rows * 1.55 + 0.45, inches=min(0.72, 9 / n)) as (figure, axes):
+    with board(n * 1.08, rows * 1.55 + 0.45, inches=min(0.72, 9 / n)) as (figure, axes):
         axes.text(0, 0.15, "lowest predicted score first", ha="left", va="center", fontsize=8.5)
         for row in range(rows):
             order = np.argsort(scores[row], kind="stable")
@@ -205,97 +176,20 @@ def _sets(arrays: Arrays) -> bytes:
             wrong = truth[row][order] != np.sort(truth[row])
             for k, item in enumerate(order):
                 x, y = k * 1.08, 0.45 + row * 1.55
-                _tile(axes, images[row, item], x, y, 1.0, frame=WRONG if wrong[k] else None)
+                tile(axes, images[row, item], x, y, 1.0, frame=WRONG if wrong[k] else None)
                 look = {"color": WRONG, "weight": "bold"} if wrong[k] else {}
                 axes.text(x + 0.5, y + 1.2, f"{truth[row][item]:g}", ha="center", va="center", fontsize=8.5, **look)
         return finished(figure)
 
 
-KINDS: dict[str, Callable[[Arrays], bytes]] = {"puzzle": _puzzle, "series": _series, "map": _map, "sets": _sets}
-
-
-def _need(arrays: Arrays, *names: str) -> list[np.ndarray]:
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise ValueError(f"its file must hold the arrays {', '.join(names)}; missing: {', '.join(missing)}.")
-    return [arrays[name] for name in names]
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Ink and ground of every picture, for as long as one is drawn."""
-    try:
-        import matplotlib.style
-    except ModuleNotFoundError as error:
-        raise ImportError("pictures need matplotlib: pip install 'unshuffle[train]'") from error
-    with matplotlib.style.context(["default", _STYLE]):
-        yield
-
-
-def blank(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of that many inches, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-@contextmanager
-def _board(width: float, height: float, *, inches: float) -> Iterator[tuple[Any, Any]]:
-    """One bare pair of axes for many small images: units are ``inches`` long, y runs downwards."""
-    figure, axes = blank(width * inches, height * inches)
-    figure.set_layout_engine("none")
-    axes.set_position((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
-    yield figure, axes
-
-
-def _tile(
-    axes: Any,
-    picture: np.ndarray,
-    x: float,
-    y: float,
-    width: float,
-    *,
-    spectrogram: bool = False,
-    frame: str | None = None,
-) -> None:
-    axes.imshow(
-        np.clip(np.nan_to_num(np.asarray(picture, dtype=float)), 0, 1),
-        extent=(x, x + width, y + 1, y),
-        aspect="auto",
-        origin="lower" if spectrogram else "upper",
-        cmap="magma" if spectrogram else "gray",
-        vmin=0,
-        vmax=1,
-    )
-    if frame:
-        axes.plot([x, x + width, x + width, x, x], [y, y, y + 1, y + 1, y], color=frame, lw=2, clip_on=False)
-
-
-def palette(count: int) -> list[Any]:
-    """As many colours, each of which reads on white and on black."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_rgb
-
-    if count <= 10:
-        return [to_rgb(colour) for colour in _TEN[:count]]
-    if count <= 20:
-        return list(colormaps["tab20"].colors)[:count]  # type: ignore[attr-defined]
-    return [colour[:3] for colour in colormaps["turbo"](np.linspace(0.05, 0.95, count))]
+KINDS: dict[str, Callable[[Arrays], bytes]] = {
+    "puzzle": _puzzle, "series": _series, "map": _map, "sets": _sets, **arrangements.KINDS,
+}  # fmt: skip
 
 
 def _class_name(names: np.ndarray | None, label: Any) -> str:
     known = names is not None and np.issubdtype(type(label), np.integer) and 0 <= label < len(names)
     return str(names[label]) if names is not None and known else f"{label}"
-
-
-def short(name: str) -> str:
-    """A name as long as a legend holds."""
-    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def _legend(axes: Any, colours: np.ndarray, names: list[str]) -> None:
@@ -306,10 +200,3 @@ def _legend(axes: Any, colours: np.ndarray, names: list[str]) -> None:
     # Set afterwards: matplotlib takes a label with a leading underscore as hidden.
     for text, name in zip(legend.get_texts(), names):
         text.set_text(short(name))
-
-
-def finished(figure: Any) -> bytes:
-    """The figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.03)
-    return buffer.getvalue()

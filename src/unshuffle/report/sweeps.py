@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.report.figures import blank, finished, palette, short, style
+from unshuffle.report.canvas import blank, finished, palette, short, style
 from unshuffle.report.tables import lower_is_better
 from unshuffle.types import Result
 

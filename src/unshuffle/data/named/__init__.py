@@ -1,9 +1,11 @@
 """Data sets by name: where their files lie, which part they belong to, what their labels are."""
 
+from unshuffle.data.named.cifar10 import CIFAR10
 from unshuffle.data.named.fsdd import SpokenDigits
 from unshuffle.data.named.imagenet import ImageNet
 from unshuffle.data.named.labelled import Labelled, labelled
 from unshuffle.data.named.layout import Layout
+from unshuffle.data.named.mnist import MNIST
 from unshuffle.data.named.nsynth import NSynth
 from unshuffle.data.named.ssv2 import SomethingSomething
 from unshuffle.data.named.table import LabelTable
@@ -15,10 +17,12 @@ ALL: dict[str, type] = {
     "imagenet": ImageNet,
     "voc": VOC,
     "ssv2": SomethingSomething,
+    "mnist": MNIST,
+    "cifar10": CIFAR10,
 }
 """What the command line calls them."""
 
 __all__ = [
-    "ALL", "VOC", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth", "SomethingSomething", "SpokenDigits",
-    "labelled",
+    "ALL", "CIFAR10", "MNIST", "VOC", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth", "SomethingSomething",
+    "SpokenDigits", "labelled",
 ]  # fmt: skip

@@ -11,18 +11,21 @@ from torch import Tensor
 from unshuffle.data.audio import Sounds
 from unshuffle.data.files import FileDataset
 from unshuffle.data.image import Images
+from unshuffle.data.named.cifar10 import CIFAR10
 from unshuffle.data.named.fsdd import SpokenDigits
 from unshuffle.data.named.imagenet import ImageNet
+from unshuffle.data.named.mnist import MNIST
 from unshuffle.data.named.nsynth import NSynth
 from unshuffle.data.named.ssv2 import SomethingSomething
 from unshuffle.data.named.table import LabelTable
 from unshuffle.data.named.voc import VOC
+from unshuffle.data.pixels import Pixels
 from unshuffle.data.series import Series
 from unshuffle.data.video import Clips
 from unshuffle.values import register
 
 Items = Images | Sounds | Clips | Series
-Layouts = NSynth | SpokenDigits | ImageNet | VOC | SomethingSomething | LabelTable
+Layouts = NSynth | SpokenDigits | ImageNet | VOC | SomethingSomething | MNIST | CIFAR10 | LabelTable
 
 
 @register
@@ -72,7 +75,7 @@ class Labelled:
         items, told = self.items.settle(root)
         return replace(self, items=items), told
 
-    def open(self, root: str | Path) -> FileDataset:
+    def open(self, root: str | Path) -> FileDataset | Pixels:
         """The samples as a data set; what ``items`` leaves open is chosen from them, and an encoder keeps it alone."""
         settled, _ = self.settle(root)
         return self.layout.open(root, settled.items)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from unshuffle.data.files import FileDataset, Files, find
 from unshuffle.data.labels import Labels
+from unshuffle.data.pixels import Pixels
 
 L = TypeVar("L", bound="Layout")
 
@@ -25,7 +26,7 @@ class Layout(Protocol):
     noun: ClassVar[str]
     """What its samples are: image, sound, clip; sample where that does not matter."""
 
-    def open(self, root: str | Path, items: Any) -> FileDataset:
+    def open(self, root: str | Path, items: Any) -> FileDataset | Pixels:
         """The samples of this part, made as the source ``items`` says."""
         ...
 

@@ -1,0 +1,138 @@
+"""``unshuffle eval`` of runs that learnt to arrange: sorted numbers, mosaics, mosaics learnt through a classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unshuffle.cli.eval import EvalOptions
+    from unshuffle.evals.encoder import Encoder
+    from unshuffle.train.progress import Terminal
+    from unshuffle.types import Figure, Result
+
+MOST_IMAGES = 10_000
+"""Images of a data set that are measured on, at the most, evenly spaced over all."""
+
+
+class Measured(NamedTuple):
+    """Results, and the pictures beside them."""
+
+    results: list[Result]
+    figures: list[Figure]
+
+
+def measured(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
+    """What an encoder that arranges is worth.
+
+    Raises:
+        ValueError: mosaics need data, and none are given.
+    """
+    from unshuffle.data.numbers import Sorting
+
+    if isinstance(encoder.transform, Sorting):
+        return _sorted(encoder, options, terminal)
+    if options.data is None:
+        raise ValueError("mosaics are measured on images: give --data.")
+    return _rebuilt(encoder, options, options.data, terminal)
+
+
+def _sorted(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
+    from unshuffle.evals import stamp
+    from unshuffle.evals.arrangement_figures import comparison_figure
+    from unshuffle.evals.sorting import SIZES, sorting_results
+    from unshuffle.methods.arrangers import Arranger
+    from unshuffle.methods.permopt import LinearAssigner
+
+    net = cast(Arranger, encoder.net)
+    mark = stamp("numbers", "fresh", options.run.resolve().name)
+    sizes = sorted({*SIZES, encoder.item_shape[-1]})
+    results = sorting_results(net, mark, sizes=sizes, seed=options.seed, progress=terminal.say)
+    if isinstance(net.place, LinearAssigner):
+        return Measured(results, [])
+    return Measured(results, [comparison_figure(options.run, net)])
+
+
+def _rebuilt(encoder: Encoder, options: EvalOptions, data: Path, terminal: Terminal) -> Measured:
+    from unshuffle.evals import stamp
+    from unshuffle.evals.arrangement_figures import mosaic_figures
+    from unshuffle.evals.mosaics import mosaic_results, rebuild
+
+    part, split = _tested(encoder, options, data)
+    rows = np.linspace(0, len(part) - 1, min(MOST_IMAGES, len(part))).round().astype(int).tolist()
+    items, labels = _read(part, rows, options)
+    mark = stamp(part_name(part), split, options.run.resolve().name)
+    terminal.start("putting mosaics together", len(items))
+    try:
+        rebuilt = rebuild(
+            encoder, items, seed=options.seed, batch_size=options.batch_size,
+            progress=lambda done, total: terminal.advance(done, {}),
+        )  # fmt: skip
+    finally:
+        terminal.stop()
+    results = mosaic_results(rebuilt, mark, layer="pretrained", seed=options.seed)
+    results += _classified(encoder, items, labels, mark, options)
+    return Measured(results, mosaic_figures(options.run, encoder, items, rebuilt))
+
+
+def _tested(encoder: Encoder, options: EvalOptions, data: Path) -> tuple[Any, str]:
+    """What to measure on: --test, the data set's own part, what training held out of the same data, or all of them."""
+    from unshuffle.train import folder
+    from unshuffle.train.parts import split
+
+    layout = options.where.layout()
+    tested = None if layout is None else layout.tested()
+    if options.test is not None or tested is not None:
+        return encoder.open(options.test or data, tested or layout), getattr(tested, "split", "test")
+    known = encoder.open(data, layout)
+    stored = folder.read(options.run)
+    if stored.data is not None and Path(stored.data) == data.absolute():
+        _, held_out = split(known, stored.recipe.holdout, seed=stored.recipe.seed)
+        if held_out is not None:
+            return held_out, "held out"
+    return known, "all"
+
+
+def part_name(part: Any) -> str:
+    """What tables call a data set, or the whole of which it is a part."""
+    return getattr(part, "dataset", part).name
+
+
+def _read(part: Any, rows: list[int], options: EvalOptions) -> tuple[Tensor, np.ndarray | None]:
+    """Items and, where there are any, labels of some samples; unreadable ones are left out."""
+    import torch
+    from torch.utils.data import Subset
+
+    from unshuffle.data.loaders import SkipLog, ordered_loader
+
+    skipped = SkipLog(options.max_unreadable)
+    items, labels = [], []
+    for loaded in ordered_loader(Subset(part, rows), batch_size=256, workers=options.workers):
+        skipped.add(loaded.skipped)
+        if loaded.raw is not None:
+            items.append(loaded.raw.items)
+            labels += [] if loaded.raw.label is None else [loaded.raw.label]
+    if not items:
+        raise ValueError(f"not one of {len(rows)} images could be read. {skipped.summary()}")
+    return torch.cat(items), torch.cat(labels).numpy() if labels else None
+
+
+def _classified(
+    encoder: Encoder, items: Tensor, labels: np.ndarray | None, mark: Any, options: EvalOptions
+) -> list[Result]:
+    """What the classifier that taught the mosaics makes of them; nothing where none did."""
+    from unshuffle.evals.mosaics import classified_results
+    from unshuffle.recipes.implicit import ImplicitRecipe, trained_classifier
+    from unshuffle.train import folder
+
+    recipe = folder.read(options.run).recipe
+    if not isinstance(recipe, ImplicitRecipe) or labels is None:
+        return []
+    classifier = trained_classifier(recipe.classifier, recipe.tiles())
+    return classified_results(
+        encoder, classifier, items, labels, mark, layer="pretrained", seed=options.seed, batch_size=options.batch_size
+    )
