@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from clips import FRAME_NUMBERS
 from clips import LABELS as CLIP_LABELS
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from sounds import BAND_NUMBERS, LABELS, SUPERVISED
 from tables import PARTIAL
@@ -88,14 +89,14 @@ def _values(lines: list[Line], where: str, task: str, layer: str, n: int | None 
 
 
 def _write(path: Path, panels: dict[str, list[Curve]], axis: str, *, logarithmic: bool) -> None:
-    with style():
+    with style(), rc_context({"svg.hashsalt": "unshuffle"}):  # the same file from the same lines
         figure = Figure(figsize=(3.1 * len(panels), 3.4), layout="constrained")
         every = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, curves) in zip(every, panels.items()):
             _panel(axes, title, curves, axis, logarithmic=logarithmic)
         named = {name: handle for axes in every for handle, name in zip(*axes.get_legend_handles_labels())}
         figure.legend(named.values(), named, loc="outside lower center", ncols=4, fontsize=8.5)
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _panel(axes: Any, title: str, curves: list[Curve], axis: str, *, logarithmic: bool) -> None:

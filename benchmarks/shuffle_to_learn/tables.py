@@ -279,5 +279,5 @@ def _how(lines: list[Line], where: str) -> str:
         return f"Not run; {command} measures it."
     own = [line for line in lines if line["cell"].startswith(where)]
     minutes = sum(line["cpu_seconds"] for line in own if line["record"] == "cost") / 60
-    made = ", ".join(sorted({f"{line['machine']}, {line['date']}" for line in found}))
+    made = "; ".join(sorted({f"{line['machine']}, {line['date']}" for line in found}))
     return f"Measured by {command} on {made}: {minutes:.0f} minutes of one core."
