@@ -70,6 +70,21 @@ def test_the_tables_of_shuffle_to_learn_are_those_of_their_measured_lines(monkey
     assert tables.filled(lines, text) == text
 
 
+def test_on_notes_the_ranking_losses_lead_as_the_page_says():
+    lines = [json.loads(line) for line in (ROOT / "benchmarks/results/shuffle_to_learn.jsonl").read_text().splitlines()]
+    found = [line for line in lines if line["record"] == "result" and line["cell"].startswith("notes/")]
+    ranking = {"fast soft ranking", "perturbed ranks, 10 samples", "perturbed ranks, exact"}
+    others = {"random embedding", "100 fixed permutations", "rank MSE"}
+
+    for task, sign in (("family", 1), ("instrument", 1), ("pitch", -1)):
+        for n in (200, 500, 1640):
+            own = [line for line in found if (line["task"], line["n"]) == (task, n)]
+            gain = {
+                name: sign * fmean(line["value"] for line in own if line["layer"] == name) for name in ranking | others
+            }
+            assert min(gain[name] for name in ranking) > max(gain[name] for name in others)
+
+
 @pytest.fixture
 def cells(monkeypatch) -> ModuleType:
     """The program that fills the tables of Permutation-Optimisation."""
