@@ -1,9 +1,9 @@
 """The nouns that flow from floor to floor.
 
-Loaders yield :class:`Raw`; a transform of :mod:`unshuffle.data` makes :class:`Shuffled` or :class:`Sets` of it; a
-method's ``step`` makes a :class:`Step` of those; an evaluation writes :class:`Result` and :class:`Figure` lines into a
-run's ``results.jsonl``, and the report reads nothing else. Every batch carries ``index``, the place of its samples in
-their data set.
+Loaders yield :class:`Raw`; a transform of :mod:`unshuffle.data` makes :class:`Shuffled`, :class:`Sets` or
+:class:`Asked` of it; a method's ``step`` makes a :class:`Step` of those; an evaluation writes :class:`Result` and
+:class:`Figure` lines into a run's ``results.jsonl``, and the report reads nothing else. Every batch carries ``index``,
+the place of its samples in their data set.
 """
 
 from __future__ import annotations
@@ -48,6 +48,35 @@ class Sets(NamedTuple):
 
     items: Tensor
     ranks: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
+
+
+class Questions(NamedTuple):
+    """Questions about pictures, each a set of objects: ``words`` (B, w) int64, numbers of a vocabulary, 0 for padding.
+
+    ``objects`` is (B, n, d), features of each object; ``boxes`` is (B, n, 4), left, top, right and bottom as shares of
+    the picture's sides; ``present`` is (B, n), False for what only fills up the smaller sets of a batch.
+    """
+
+    words: Tensor
+    objects: Tensor
+    boxes: Tensor
+    present: Tensor
+
+    def to(self, like: Tensor) -> Questions:
+        """On the device of ``like``, and real numbers in its precision."""
+        words, present = self.words.to(like.device), self.present.to(like.device)
+        return Questions(words, self.objects.to(like), self.boxes.to(like), present)
+
+
+class Asked(NamedTuple):
+    """A batch of questions with their answers: ``answers`` is (B, a), how far each known answer is right, 0 to 1.
+
+    ``index`` is (B,).
+    """
+
+    questions: Questions
+    answers: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
 
 

@@ -17,17 +17,20 @@ from unshuffle.losses import (
     RankMSE,
 )
 from unshuffle.methods import (
+    AnswerNet,
     ArrangeToClassify,
+    LearnToAnswer,
     LearnToArrange,
     LearnToClassify,
     LearnToOrder,
     MosaicNet,
+    SetReading,
     ShuffleToLearn,
 )
 from unshuffle.methods.arrangers import MODELS, Model
 from unshuffle.nets import ClassifierNet, ContextFreeNet, ItemNet, SmallConv
 from unshuffle.permutations import SpreadOut, sample, to_ranks
-from unshuffle.types import Raw, Sets, Shuffled
+from unshuffle.types import Asked, Questions, Raw, Sets, Shuffled
 
 OBJECTIVES = {
     "perturbed": PerturbedFenchelYoung(sigma=0.5),
@@ -47,15 +50,15 @@ class Case:
     """A small one, with fresh weights."""
     batch: Callable[[int], Any]
     """A batch of so many samples, at random."""
-    single: Callable[[int], Tensor]
+    single: Callable[[int], Any]
     """So many prepared inputs of ``embed``."""
     width: int
     """Length of an embedding."""
     shift_free: bool | None
     """Whether a number added to all scores changes nothing, so that a last bias common to all of them rests; None where
-    the last layer has no bias, or is not learnt."""
+    the last layer has no bias, gives no scores to be ranked, or is not learnt."""
     logs: tuple[str, ...] = ("loss", "partial_ranks", "exact_order")
-    """What a step tells beside its loss."""
+    """What a step tells: its loss, and shares of what was right."""
 
 
 def _shuffle_to_learn(name: str) -> Case:
@@ -129,12 +132,51 @@ def _classify() -> Case:
     )  # fmt: skip
 
 
+def _learn_to_answer(name: str, reading: SetReading | None) -> Case:
+    net = AnswerNet(
+        5,
+        7,
+        4,
+        hidden=12,
+        glimpses=2,
+        rank=2,
+        word_features=3,
+        counted=3,
+        reading=reading,
+        dropout=0.0,
+        last_dropout=0.0,
+    )
+
+    def questions(size: int) -> Questions:
+        corner = torch.rand(size, 6, 2)
+        boxes = torch.cat([corner, corner + torch.rand(size, 6, 2)], -1)
+        present = torch.arange(6) < torch.randint(1, 7, (size, 1))
+        return Questions(torch.randint(7, (size, 4)), torch.randn(size, 6, 7), boxes, present)
+
+    def batch(size: int) -> Asked:
+        return Asked(questions(size), torch.randint(2, (size, 4)).float(), torch.arange(size))
+
+    return Case(
+        f"LearnToAnswer-{name}", lambda: LearnToAnswer(net.build()), batch, questions, 12, None, ("loss", "accuracy")
+    )  # fmt: skip
+
+
+def first_of(inputs: Any, count: int) -> Any:
+    """The first inputs of several, tensors or tuples of them."""
+    return inputs[:count] if isinstance(inputs, Tensor) else type(inputs)(*(part[:count] for part in inputs))
+
+
 _CONTRACTS = {
     LearnToArrange: [_arrange(model) for model in MODELS],
     ArrangeToClassify: [_arrange_to_classify(model) for model in ("po-u", "lin-assign")],
     LearnToClassify: [_classify()],
     ShuffleToLearn: [_shuffle_to_learn(name) for name in OBJECTIVES],
     LearnToOrder: [_learn_to_order(name) for name in OBJECTIVES if name != "fixed"],
+    LearnToAnswer: [
+        _learn_to_answer("alone", None),
+        _learn_to_answer("LSTM", SetReading(False, 3, 6, units=5)),
+        _learn_to_answer("PO-U", SetReading(True, 3, 6, units=5)),
+    ],
 }
 
 # A method that joins `methods.ALL` without a contract fails here, at collection.

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from methods_contract import CASES, OBJECTIVES
+from methods_contract import CASES, OBJECTIVES, first_of
 from torch import nn
 
 every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -26,8 +26,9 @@ def test_a_step_gives_a_finite_scalar_with_a_gradient_and_detached_logs(case, si
         assert value.shape == ()
         assert not value.requires_grad
     assert step.logs["loss"] == step.loss.detach()
+    assert all(0 <= step.logs[name] <= 1 for name in case.logs if name != "loss")
     shares = [step.logs[name] for name in ("exact_order", "partial_ranks") if name in step.logs]
-    assert [0, *shares, 1] == sorted([0, *shares, 1])
+    assert shares == sorted(shares)  # a whole order is right where all its ranks are
 
 
 @every_method
@@ -45,7 +46,7 @@ def test_the_gradient_reaches_every_parameter(case):
         assert parameter.grad.abs().max() > 1e-8 or parameter.ndim == 1, name
 
 
-@every_method
+@pytest.mark.parametrize("case", [c for c in CASES if c.shift_free is not None], ids=lambda case: case.name)
 def test_the_last_bias_rests_only_where_a_common_shift_means_nothing(case):
     if case.shift_free is None:
         pytest.skip("its last layer has no bias, or is not learnt")
@@ -66,7 +67,7 @@ def test_embeddings_are_deterministic_in_evaluation(case):
 
     assert first.shape == (6, case.width)
     assert first.equal(again)
-    torch.testing.assert_close(first[:2], method.embed(inputs[:2]))  # a sample alone is the same sample
+    torch.testing.assert_close(first[:2], method.embed(first_of(inputs, 2)))  # a sample alone is the same sample
 
 
 @every_method

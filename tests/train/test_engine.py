@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 import unshuffle
 from unshuffle.methods import ShuffleToLearn
 from unshuffle.train import engine, plan
+from unshuffle.train.optim import Adamax
 from unshuffle.train.parts import item_shape, split
 
 
@@ -142,3 +143,23 @@ def test_progress_is_told_after_every_step(tmp_path):
 
     unshuffle.fit(tiny.RECIPE, tiny.arrays(), out=tmp_path / "run", progress=Counting())
     assert seen == list(range(1, tiny.STEPS + 1))
+
+
+@pytest.mark.parametrize("clip", [1e-3, 0.0])
+def test_gradients_are_clipped_where_the_optimiser_says_so(clip, tmp_path, monkeypatch):
+    norms = []
+
+    def step(self, *args):
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+
+    monkeypatch.setattr(torch.optim.Adamax, "step", step)
+    recipe = replace(tiny.RECIPE, epochs=1, optim=Adamax(clip=clip))
+
+    unshuffle.fit(recipe, tiny.arrays(), out=tmp_path / "run", progress=tiny.Silent())
+
+    assert norms
+    if clip:
+        assert norms == pytest.approx([clip] * len(norms), rel=1e-3)
+    else:
+        assert min(norms) > 1e-2

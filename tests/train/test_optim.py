@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unshuffle.nets import SmallConv
-from unshuffle.train.optim import Adam, AdamW
+from unshuffle.train.optim import Adam, Adamax, AdamW
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
@@ -28,6 +28,34 @@ def test_the_rate_of_short_runs_is_a_positive_number(total, warmup):
 
 def test_adam_is_constant():
     assert {Adam(lr=0.3).rate(step, 10) for step in range(10)} == {0.3}
+
+
+def test_adamax_follows_its_timetable():
+    """Thirteen epochs of ten steps: a staircase up to twice the rate, which stays, and a quarter of it twice."""
+    optim = Adamax(lr=1e-3)
+
+    epochs = [{optim.rate(10 * epoch + step, 130) for step in range(10)} for epoch in range(13)]
+
+    assert all(len(rates) == 1 for rates in epochs)
+    factors = [0.5, 1.0, 1.5, *[2.0] * 7, 0.5, 0.5, 0.125]
+    assert [rates.pop() for rates in epochs] == pytest.approx([1e-3 * factor for factor in factors])
+
+
+@pytest.mark.parametrize("total", [1, 5, 13, 1000])
+def test_the_timetable_is_stretched_to_any_length(total):
+    rates = [Adamax(lr=1.0).rate(step, total) for step in range(total)]
+
+    assert rates[0] == 0.5
+    assert max(rates) <= 2.0
+    assert total < 13 or rates[-1] == 0.125
+
+
+@pytest.mark.errors
+def test_timetables_that_make_no_sense_say_so():
+    with pytest.raises(ValueError, match=r"`rising` must hold a factor at least"):
+        Adamax(rising=())
+    with pytest.raises(ValueError, match="`clip` must be 0 or more; got -1"):
+        Adamax(clip=-1.0)
 
 
 def test_biases_and_norms_do_not_decay():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import tyro
@@ -66,6 +66,7 @@ def run(arguments: list[str]) -> int:
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
     from unshuffle.cli.arranged import measured
     from unshuffle.cli.tables import show
+    from unshuffle.data.asking import Ask
     from unshuffle.evals import stamp, supersede
     from unshuffle.evals.encoder import load
     from unshuffle.methods import Arranger
@@ -80,8 +81,11 @@ def run(arguments: list[str]) -> int:
         show(tables(records.results))
         Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
         return 0
+    asked = isinstance(encoder.transform, Ask)
     if options.data is None:
-        raise ValueError("give --data: a folder whose sub-folders are the classes.")
+        raise ValueError(f"give --data: a folder {'of questions' if asked else 'whose sub-folders are the classes'}.")
+    if asked:
+        return _answers(encoder, options, terminal)
     parts = open_parts(encoder, options.data, options.test, options.where.layout(), seed=options.seed)
     mark = stamp(parts.name, parts.split, options.run.resolve().name)
     both = _embedded(encoder, parts, options, terminal)
@@ -91,6 +95,33 @@ def run(arguments: list[str]) -> int:
     solved, figures = _pictured(encoder, parts, both, mark, options)
     supersede(options.run, [*results, *solved, *figures])
     show(tables([*results, *solved]))
+    Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
+    return 0
+
+
+def _answers(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> int:
+    """How a network that learnt to answer questions answers those of the part for testing, by their kind."""
+    from unshuffle.cli.tables import show
+    from unshuffle.data.loaders import SkipLog
+    from unshuffle.evals import stamp, supersede
+    from unshuffle.evals.answers import answer, answer_results
+    from unshuffle.report import tables, write_report
+
+    source = cast(Any, encoder.source)
+    data = (source.tested() or source).open(options.test or options.data)
+    skipped = SkipLog(options.max_unreadable, terminal.say)
+    terminal.start("answering", len(data))
+    try:
+        answered = answer(
+            encoder, data, batch_size=options.batch_size, workers=options.workers, skipped=skipped,
+            progress=lambda done, total: terminal.advance(done, {}),
+        )  # fmt: skip
+    finally:
+        terminal.stop()
+    mark = stamp(data.name, data.source.split, options.run.resolve().name)
+    results = answer_results(answered, data.asking.kind_names, mark, layer="trained", seed=options.seed)
+    supersede(options.run, results)
+    show(tables(results))
     Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
     return 0
 

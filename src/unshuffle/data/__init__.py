@@ -1,6 +1,7 @@
 """Sources, loaders and transforms: from files and arrays to shuffled patches and ordered sets."""
 
 from unshuffle.data.arrays import Arrays
+from unshuffle.data.asking import Ask, QuestionData
 from unshuffle.data.audio import Sounds
 from unshuffle.data.image import ImageFolder, Images
 from unshuffle.data.mosaic import Tiles
@@ -11,6 +12,7 @@ from unshuffle.data.series import Series
 from unshuffle.data.sets import OrderedSets
 from unshuffle.data.shuffle import Shuffle
 from unshuffle.data.slices import Slices
+from unshuffle.data.sort_of_clevr import SortOfClevr
 from unshuffle.data.spectrogram import LogLinear, LogMel
 from unshuffle.data.video import Clips
 
@@ -20,6 +22,7 @@ SELF_CONTAINED = (Packaged, Numbers)
 __all__ = [
     "SELF_CONTAINED",
     "Arrays",
+    "Ask",
     "Bands",
     "Clips",
     "Grid",
@@ -30,9 +33,11 @@ __all__ = [
     "Numbers",
     "OrderedSets",
     "Packaged",
+    "QuestionData",
     "Series",
     "Shuffle",
     "Slices",
+    "SortOfClevr",
     "Sorting",
     "Sounds",
     "Tiles",

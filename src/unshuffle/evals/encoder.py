@@ -35,8 +35,8 @@ AT_ONCE = 1 << 24
 class Transform(Protocol):
     """The deterministic side of a transform."""
 
-    def prepare(self, items: Tensor) -> Tensor:
-        """Raw items to what the network takes."""
+    def prepare(self, items: Tensor) -> Any:
+        """Raw items to what the network takes: a tensor, or a tuple of them that moves as one (``to``)."""
         ...
 
 
@@ -100,8 +100,8 @@ class Encoder(nn.Module):
         """How many items to compute with at a time, so that even clips of many frames fit into the memory."""
         return max(1, min(batch_size, AT_ONCE // math.prod(self.item_shape)))
 
-    def prepare(self, items: Tensor) -> Tensor:
-        """Raw items (B, ...) as the network takes them, where it computes."""
+    def prepare(self, items: Tensor) -> Any:
+        """Raw items (B, ...) as the network takes them, where it computes: a tensor, or a tuple of them."""
         return self.transform.prepare(items.to(self._weight.device)).to(self._weight)
 
     def raw(self, items: Tensor) -> Tensor:

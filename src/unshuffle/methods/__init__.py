@@ -1,18 +1,23 @@
 """Methods: plain modules with ``step(batch) -> Step`` and ``embed(items)``; they join nets, operators and losses."""
 
+from unshuffle.methods.answering import Answerer, AnswerNet, LearnToAnswer
 from unshuffle.methods.arrangers import Arranger, MosaicNet, NumberNet
 from unshuffle.methods.arranging import ArrangeToClassify, LearnToArrange, LearnToClassify
 from unshuffle.methods.ordering import LearnToOrder
 from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, Ordered, PermutationOptimizer
+from unshuffle.methods.set_reader import SetReader, SetReading
 from unshuffle.methods.shuffle import ShuffleToLearn
 
-ALL = (ShuffleToLearn, LearnToOrder, LearnToArrange, ArrangeToClassify, LearnToClassify)
+ALL = (ShuffleToLearn, LearnToOrder, LearnToArrange, ArrangeToClassify, LearnToClassify, LearnToAnswer)
 
 __all__ = [
     "ALL",
+    "AnswerNet",
+    "Answerer",
     "ArrangeToClassify",
     "Arranger",
     "GridOptimizer",
+    "LearnToAnswer",
     "LearnToArrange",
     "LearnToClassify",
     "LearnToOrder",
@@ -21,5 +26,7 @@ __all__ = [
     "NumberNet",
     "Ordered",
     "PermutationOptimizer",
+    "SetReader",
+    "SetReading",
     "ShuffleToLearn",
 ]

@@ -2,26 +2,33 @@
 
 from unshuffle.nets.alexnet import AlexNet
 from unshuffle.nets.backbones import Backbone, fresh
+from unshuffle.nets.bilinear import BilinearAttention, BilinearPool
 from unshuffle.nets.classifier import Classifier, ClassifierNet
 from unshuffle.nets.context_free import CFN2016
+from unshuffle.nets.counting import Counter
 from unshuffle.nets.pairwise import PairwiseCost
 from unshuffle.nets.resnet import ResNet
 from unshuffle.nets.scorers import ContextFree, ContextFreeNet, ItemNet, ItemScorer
 from unshuffle.nets.small import SmallConv
 from unshuffle.nets.tiles import TileFeatures
 from unshuffle.nets.timm import Timm
+from unshuffle.nets.wording import QuestionEncoder
 
 __all__ = [
     "CFN2016",
     "AlexNet",
     "Backbone",
+    "BilinearAttention",
+    "BilinearPool",
     "Classifier",
     "ClassifierNet",
     "ContextFree",
     "ContextFreeNet",
+    "Counter",
     "ItemNet",
     "ItemScorer",
     "PairwiseCost",
+    "QuestionEncoder",
     "ResNet",
     "SmallConv",
     "TileFeatures",

@@ -49,6 +49,15 @@ from unshuffle.recipes.mosaic import (
     mosaic_mnist_po_u,
 )
 from unshuffle.recipes.order import OrderRecipe, order_digits
+from unshuffle.recipes.questions import (
+    AnswerRecipe,
+    clevr_ban,
+    clevr_ban_lstm,
+    clevr_ban_po_u,
+    vqa2_ban,
+    vqa2_ban_lstm,
+    vqa2_ban_po_u,
+)
 from unshuffle.recipes.shuffle import (
     ShuffleRecipe,
     shuffle,
@@ -72,7 +81,7 @@ from unshuffle.recipes.video import (
     shuffle_video,
 )
 
-AnyRecipe = ShuffleRecipe | OrderRecipe | SortRecipe | MosaicRecipe | ImplicitRecipe | ClassifyRecipe
+AnyRecipe = ShuffleRecipe | OrderRecipe | SortRecipe | MosaicRecipe | ImplicitRecipe | ClassifyRecipe | AnswerRecipe
 
 _USERS = (
     shuffle,
@@ -130,6 +139,12 @@ _EXPERIMENTS = (
     mosaic_classify_imagenet64_po_la,
     mosaic_classify_imagenet64_po_u,
     mosaic_classify_imagenet64_lin,
+    vqa2_ban,
+    vqa2_ban_lstm,
+    vqa2_ban_po_u,
+    clevr_ban,
+    clevr_ban_lstm,
+    clevr_ban_po_u,
 )
 
 ALL: dict[str, Callable[[], AnyRecipe]] = {function.__name__.replace("_", "-"): function for function in _USERS}
@@ -137,6 +152,7 @@ ALL |= {function.__name__: function for function in _EXPERIMENTS}
 
 __all__ = [
     "ALL",
+    "AnswerRecipe",
     "AnyRecipe",
     "ClassifyRecipe",
     "ImplicitRecipe",
@@ -147,6 +163,9 @@ __all__ = [
     "classify_cifar10",
     "classify_imagenet64",
     "classify_mnist",
+    "clevr_ban",
+    "clevr_ban_lstm",
+    "clevr_ban_po_u",
     "mosaic",
     "mosaic_cifar10_lin",
     "mosaic_cifar10_po_la",
@@ -197,4 +216,7 @@ __all__ = [
     "sort_numbers",
     "sort_numbers_lin_assign",
     "sort_numbers_po_u",
+    "vqa2_ban",
+    "vqa2_ban_lstm",
+    "vqa2_ban_po_u",
 ]

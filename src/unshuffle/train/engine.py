@@ -248,6 +248,9 @@ class _Run:
             self._diverged(f"the loss of step {step + 1} is {result.loss.item()}") if bad else None, self.fabric.device
         )
         self.fabric.backward(result.loss)
+        if clip := getattr(self.recipe.optim, "clip", 0.0):
+            # A gradient that is not finite shows in the next loss, which says so.
+            self.fabric.clip_gradients(self.method, self.optimizer, max_norm=clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if hasattr(self.plan.method, "after_step"):

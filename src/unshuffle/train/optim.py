@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from unshuffle import _check
 from unshuffle.values import register
 
 
@@ -51,6 +52,44 @@ class Adam:
     def rate(self, step: int, total: int) -> float:
         """Always the same."""
         return self.lr
+
+
+@register
+@dataclass(frozen=True)
+class Adamax:
+    """Adamax by a timetable of epochs: a staircase up, a plateau, and steps down; gradients are clipped.
+
+    Source: Kim et al. 2018, bilinear attention networks, as their code has it.
+    """
+
+    lr: float = 1e-3
+    """Learning rate that the factors multiply."""
+    epochs: int = 13
+    """How many the timetable is written for; it is stretched to a training of any other length."""
+    rising: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    """Factors of the first epochs, one each; the last one stays."""
+    falling: tuple[int, ...] = (10, 12)
+    """Epochs, from 0, at whose beginning the rate is cut."""
+    cut: float = 0.25
+    """Of the rate, is left after each cut."""
+    clip: float = 0.25
+    """Largest norm of all gradients together; 0: any."""
+
+    def __post_init__(self) -> None:
+        _check.positive("Adamax", "epochs", self.epochs)
+        _check.not_negative("Adamax", "clip", self.clip)
+        if not self.rising:
+            raise ValueError("Adamax: `rising` must hold a factor at least; give (1.0,) for a constant rate.")
+
+    def build(self, method: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of all parameters of ``method``."""
+        return torch.optim.Adamax(decay_groups(method, 0.0), lr=self.lr)
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        epoch = step * self.epochs // total
+        cuts = sum(epoch >= start for start in self.falling)
+        return self.lr * self.rising[min(epoch, len(self.rising) - 1)] * self.cut**cuts
 
 
 def decay_groups(method: nn.Module, weight_decay: float) -> Iterable[dict]:

@@ -25,7 +25,7 @@ class Recipe(Protocol):
 
     @property
     def optim(self) -> Any:
-        """An optimiser with ``build`` and ``rate``."""
+        """An optimiser with ``build`` and ``rate``; where it has a ``clip`` above 0, the gradients' norm is clipped."""
         ...
 
     @property

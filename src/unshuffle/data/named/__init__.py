@@ -10,6 +10,7 @@ from unshuffle.data.named.nsynth import NSynth
 from unshuffle.data.named.ssv2 import SomethingSomething
 from unshuffle.data.named.table import LabelTable
 from unshuffle.data.named.voc import VOC
+from unshuffle.data.named.vqa import VQA2
 
 ALL: dict[str, type] = {
     "nsynth": NSynth,
@@ -20,9 +21,9 @@ ALL: dict[str, type] = {
     "mnist": MNIST,
     "cifar10": CIFAR10,
 }
-"""What the command line calls them."""
+"""What the command line calls them; VQA v2 is a source of its own, as its samples are no files."""
 
 __all__ = [
-    "ALL", "CIFAR10", "MNIST", "VOC", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth", "SomethingSomething",
-    "SpokenDigits", "labelled",
+    "ALL", "CIFAR10", "MNIST", "VOC", "VQA2", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth",
+    "SomethingSomething", "SpokenDigits", "labelled",
 ]  # fmt: skip
