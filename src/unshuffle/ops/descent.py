@@ -59,7 +59,7 @@ def descend(
     spoilt = ~flat.isfinite().flatten(1).all(-1)[:, None, None]
     flat = torch.where(spoilt.unsqueeze(1), 0.0, flat)
     with torch.autocast(costs.device.type, enabled=False):
-        pull = 2 * (abs(step_size) * _beside(flat))
+        pull = 2 * abs(step_size) * _beside(flat)
         plan = _DESCENTS[asked.update](pull, logits, asked, _lines(asked.shape, pull), present)
     return torch.where(spoilt, torch.nan, plan).reshape(*batch, *plan.shape[-2:]).to(costs.dtype)
 

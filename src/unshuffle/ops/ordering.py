@@ -16,6 +16,8 @@ from torch import Tensor
 from unshuffle import _check
 from unshuffle.ops.descent import UPDATES, Descent, Update, descend, slope
 
+_ALIKE = 1e-10
+
 
 def ordering_cost(
     costs: Float[Tensor, "*batch n n"], permutation: Float[Tensor, "*batch n n"]
@@ -97,7 +99,7 @@ def order_by_costs(
     start: Float[Tensor, "*batch n n"] | None = None,
     *,
     steps: int = 4,
-    step_size: float | Float[Tensor, ""] = 1.0,
+    step_size: float | Float[Tensor, "..."] = 1.0,
     iterations: int = 4,
     update: Update = "alternative",
     mask: Bool[Tensor, "..."] | None = None,
@@ -160,7 +162,7 @@ def arrange_by_costs(
     start: Float[Tensor, "*batch n n"] | None = None,
     *,
     steps: int = 4,
-    step_size: float | Float[Tensor, ""] = 1.0,
+    step_size: float | Float[Tensor, "..."] = 1.0,
     iterations: int = 4,
     update: Update = "alternative",
 ) -> Float[Tensor, "*batch n n"]:
@@ -212,7 +214,7 @@ def with_unit_norm(
         mask: (..., n), True where an item is present, broadcast to ``costs.shape[:-1]``. Costs of others become 0.
 
     Returns:
-        The costs over their norm, or over 1e-10 where that is larger: of items that are all alike they are 0.
+        The costs over their norm. Where that is no more than 1e-10, as of items that are all alike, 0 with gradient 0.
 
     Raises:
         TypeError: ``costs`` is not floating point, or ``mask`` not boolean.
@@ -224,16 +226,21 @@ def with_unit_norm(
         tensor([[ 0.0000,  0.7071],
                 [-0.7071,  0.0000]])
 
-    Source: Zhang, Prügel-Bennett & Hare, ICLR 2019, equation 10; the floor of 1e-10 is that of the authors' code.
+    Source: Zhang, Prügel-Bennett & Hare, ICLR 2019, equation 10; the floor is the authors', whose code divides by it.
     """
     _check_costs("with_unit_norm", costs)
     if mask is not None:
         _check.mask("with_unit_norm", mask, "costs[..., 0]", costs[..., 0])
         mask = mask.expand(costs.shape[:-1])
         costs = torch.where(mask.unsqueeze(-1) & mask.unsqueeze(-2), costs, 0.0)
-    # In double precision the squares of no number of a lesser one overflow.
-    norm = torch.linalg.vector_norm(costs, dim=(-2, -1), keepdim=True, dtype=torch.float64)
-    return (costs / norm.clamp_min(1e-10)).to(costs.dtype)
+    if costs.numel() == 0:
+        return costs.clone()
+    # The largest is taken out first, for squares overflow.
+    largest = torch.linalg.vector_norm(costs.detach(), torch.inf, dim=(-2, -1), keepdim=True)
+    scaled = costs / torch.where(largest > 0, largest, 1.0)
+    norm = torch.linalg.vector_norm(scaled, dim=(-2, -1), keepdim=True)
+    alike = norm * largest <= _ALIKE
+    return torch.where(alike, 0.0, scaled / torch.where(alike, 1.0, norm))
 
 
 def _asked(
