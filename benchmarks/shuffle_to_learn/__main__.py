@@ -23,8 +23,8 @@ import clips  # noqa: E402
 import figures  # noqa: E402
 import gradients  # noqa: E402
 import photos  # noqa: E402
+import recordings  # noqa: E402
 import search  # noqa: E402
-import sounds  # noqa: E402
 import tables  # noqa: E402
 
 import cells  # noqa: E402
@@ -45,7 +45,7 @@ def main() -> None:
         figures.draw(given.out, given.figures)
         return
     every = [
-        *search.cells(given.data), *sounds.cells(given.data), *clips.cells(given.data), *photos.cells(given.data),
+        *search.cells(given.data), *recordings.cells(given.data), *clips.cells(given.data), *photos.cells(given.data),
         *gradients.cells(given.data),
     ]  # fmt: skip
     wanted = cells.chosen(every, given.cells)

@@ -12,7 +12,7 @@ from clips import FRAME_NUMBERS
 from clips import LABELS as CLIP_LABELS
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from sounds import BAND_NUMBERS, LABELS, SUPERVISED
+from recordings import BAND_NUMBERS, LABELS, SUPERVISED
 from tables import PARTIAL
 from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from sounds import notes, recipe
+from recordings import notes, recipe
 from torch import Tensor
 from training import Line, pretrain
 

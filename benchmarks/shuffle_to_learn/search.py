@@ -1,6 +1,6 @@
 """What was tried on notes before anything was measured: the training part alone, a fifth of it held back.
 
-The cells stand in the order in which they were tried. What was chosen from them is in ``sounds.recipe``.
+The cells stand in the order in which they were tried. What was chosen from them is in ``recordings.recipe``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from sounds import layout, notes, spoken, usual
+from recordings import layout, notes, spoken, usual
 from training import EXACT, FIXED, MSE, RANDOM, RAW, SOFT, Line, judged, pretrain, with_loss
 
 from cells import Cell

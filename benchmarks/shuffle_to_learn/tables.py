@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 from clips import FRAME_NUMBERS
 from clips import LABELS as CLIP_LABELS
 from photos import BACKBONES
-from sounds import BAND_NUMBERS, LABELS, LAYOUTS, SUPERVISED
+from recordings import BAND_NUMBERS, LABELS, LAYOUTS, SUPERVISED
 from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT
 
 from cells import Line, read
