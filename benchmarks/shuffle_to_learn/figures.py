@@ -31,7 +31,7 @@ class Curve(NamedTuple):
 
 
 def draw(results: Path, folder: Path) -> None:
-    """Writes the three pictures as SVG."""
+    """Writes the three pictures as SVG, those that have anything to show."""
     lines = read(results)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "shuffle_labels.svg", _labels(lines), "labels", logarithmic=True)
@@ -89,6 +89,8 @@ def _values(lines: list[Line], where: str, task: str, layer: str, n: int | None 
 
 
 def _write(path: Path, panels: dict[str, list[Curve]], axis: str, *, logarithmic: bool) -> None:
+    if not any(values for curves in panels.values() for values in curves[0].values):
+        return
     with style(), rc_context({"svg.hashsalt": "unshuffle"}):  # the same file from the same lines
         figure = Figure(figsize=(3.1 * len(panels), 3.4), layout="constrained")
         every = figure.subplots(1, len(panels), squeeze=False)[0]

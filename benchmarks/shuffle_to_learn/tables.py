@@ -101,9 +101,10 @@ def _labels(lines: list[Line]) -> str:
 
 def _layouts(lines: list[Line]) -> str:
     """Table 2, on notes and on spoken digits."""
+    places = {name: ("layout/notes", name) for name in LAYOUTS} | {"frequency": ("notes/", EXACT)}
     notes = [
-        [name, *(_found(lines, "layout/notes", task, name, 500) for task in PAPER_SOUNDS), *PAPER_LAYOUTS[name]]
-        for name in LAYOUTS
+        [name, *(_found(lines, where, task, layer, 500) for task in PAPER_SOUNDS), *PAPER_LAYOUTS[name]]
+        for name, (where, layer) in places.items()
     ]
     head = ["notes, 500 labels", *PAPER_SOUNDS, *(f"paper, {task}" for task in PAPER_SOUNDS)]
     rows = [RAW, *(row for name in LAYOUTS for row in (f"{RANDOM}, {name}", name))]
