@@ -32,8 +32,9 @@ RESULTS = Path(__file__).parent / "results" / "ordering.json"
 MARK = re.compile(r"(<!-- ordering: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SIDES = ("ours", "peer")
 
-# Largest errors of values and gradients, relative to the largest magnitude: the peer in float64, ours in float32.
-_SAME, _OUR_FLOAT32 = 1e-9, 1e-4
+# Largest errors of values and gradients, relative to the largest magnitude: the peer in float64, ours in float32, where
+# rounding may decide whether a hidden unit is on.
+_SAME, _OUR_FLOAT32 = 1e-9, 1e-3
 
 Row = dict[str, Any]
 
@@ -142,9 +143,10 @@ def _without_library(call: partial[dict[str, Tensor]]) -> object:
 
 def compare(case: Case) -> Row:
     """The verdict, "agree" or what differs, and the errors behind it."""
-    single = step(case.nets()["ours"], case.sets())
+    single = {f"{side}_float32": step(net, case.sets()) for side, net in case.nets().items()}
     double = {side: step(net.double(), case.sets().double()) for side, net in case.nets().items()}
-    errors = {"peer_float64": _error(double["peer"], double["ours"]), "ours_float32": _error(single, double["ours"])}
+    found = {"peer_float64": double["peer"], **single}
+    errors = {name: _error(answer, double["ours"]) for name, answer in found.items()}
     same = errors["peer_float64"] <= _SAME and errors["ours_float32"] <= _OUR_FLOAT32
     return {"verdict": "agree" if same else "they differ", "errors": errors}
 

@@ -91,11 +91,32 @@ def test_the_speeds_of_matching_are_those_of_their_measured_lines(monkeypatch):
     assert filled == text
 
 
+def test_the_cost_of_the_sinkhorn_layer_is_that_of_its_measured_lines(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    layer = script("benchmarks/deepperm_layer.py")
+    report = json.loads((ROOT / "benchmarks" / "results" / "deepperm_layer.json").read_text())
+    text = (ROOT / "docs" / "methods" / "deeppermnet.md").read_text()
+
+    assert {row["n"] for row in report["rows"]} == set(layer.LENGTHS)
+    assert all(row["difference"] is None or row["difference"] < 1e-8 for row in report["rows"])
+    assert layer.filled(report, text) == text
+
+
 def test_the_tables_of_shuffle_to_learn_are_those_of_their_measured_lines(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.syspath_prepend(ROOT / "benchmarks" / "shuffle_to_learn")
     tables = script("benchmarks/shuffle_to_learn/tables.py")
     lines = tables.read(ROOT / "benchmarks" / "results" / "shuffle_to_learn.jsonl")
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+
+    assert {mark[1] for mark in tables.MARK.findall(text)} == set(tables.SECTIONS)
+    assert tables.filled(lines, text) == text
+
+
+def test_the_tables_of_relative_attributes_are_those_of_their_measured_lines(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    tables = script("benchmarks/relative_tables.py")
+    lines = tables.read(ROOT / "benchmarks" / "results" / "relative_attributes.jsonl")
     text = (ROOT / "docs" / "reproduce.md").read_text()
 
     assert {mark[1] for mark in tables.MARK.findall(text)} == set(tables.SECTIONS)
@@ -150,6 +171,17 @@ def test_a_measured_cell_stands_beside_the_papers_number_and_an_open_one_says_so
     assert "| MNIST | PO-U | not run (100.0) | 25.0 ± 0.0 (65.9), 3 epochs | not run (0.2) | not run (0.0) |" in text
     assert "Measured by `python x` on 1 core, 2026-01-01: 2 cells, 2.0 hours, 3 epochs." in text
     assert "--cells 'mosaic/*' --data DIR --device cuda" in text
+
+
+def test_the_speeds_of_ordering_are_those_of_their_measured_lines(monkeypatch):
+    results = ROOT / "benchmarks" / "results" / "ordering.json"
+    if not results.is_file():
+        pytest.skip("not measured yet")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    tables = script("benchmarks/ordering.py")
+    text = (ROOT / "docs" / "ops" / "ordering.md").read_text()
+
+    assert tables.filled(json.loads(results.read_text()), text) == text
 
 
 def test_the_comparison_shows_what_the_page_says_of_it(monkeypatch):

@@ -20,6 +20,7 @@ from unshuffle.permutations import (
     invert,
     kendall_tau,
     partial_ranks,
+    rank_matrix,
     sample,
     spread_out,
     to_matrix,
@@ -279,3 +280,32 @@ def test_rankings_of_different_lengths_are_refused(compare):
         compare(torch.zeros(3), torch.zeros(4)) if compare is not partial_ranks else compare(
             torch.zeros(4), torch.zeros(3)
         )
+
+
+# ------------------------------------------------------------------------------------------------- ranks as matrices
+
+
+@given(n=sizes, seed=seeds)
+def test_ranks_without_ties_are_the_matrix_of_their_order(n, seed):
+    perm = drawn(n, seed)
+
+    assert rank_matrix(perm + 1.0).equal(to_matrix(invert(perm)))
+
+
+@given(scores=tied_scores)
+def test_tied_items_share_their_positions_evenly(scores):
+    """The mean over all matrices that respect the order: by enumeration of each group's permutations."""
+    scores = scores[:6]
+    ranks = to_ranks(torch.tensor(scores))
+    respecting = [p for p in itertools.permutations(range(len(scores))) if [scores[i] for i in p] == sorted(scores)]
+
+    expected = to_matrix(torch.tensor(respecting)).mean(0)
+
+    torch.testing.assert_close(rank_matrix(ranks), expected)
+    assert rank_matrix(ranks.double()).dtype == torch.float64
+
+
+@pytest.mark.errors
+def test_integers_are_no_ranks():
+    with pytest.raises(TypeError, match=r"rank_matrix: `ranks` must be floating point"):
+        rank_matrix(torch.tensor([1, 2]))

@@ -147,6 +147,31 @@ def to_matrix(perm: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
     return torch.eye(perm.shape[-1], device=perm.device)[perm].mT
 
 
+def rank_matrix(ranks: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
+    """Writes ranks as a matrix, items on rows and positions on columns: one where an item belongs.
+
+    Tied items share the positions of their group evenly: a block of equal entries, each row and column of which sums
+    to one like all others. Ranks without ties give the matrix of their permutation.
+
+    Args:
+        ranks: (..., n) from 1, ascending, tied items sharing their average rank, as :func:`to_ranks` gives them.
+
+    Returns:
+        (..., n, n) doubly stochastic, in the dtype of ``ranks``.
+
+    Example:
+        >>> rank_matrix(torch.tensor([1.5, 3.0, 1.5]))
+        tensor([[0.5000, 0.5000, 0.0000],
+                [0.0000, 0.0000, 1.0000],
+                [0.5000, 0.5000, 0.0000]])
+    """
+    _check.floating("rank_matrix", "ranks", ranks)
+    size = (ranks.unsqueeze(-1) == ranks.unsqueeze(-2)).sum(-1).unsqueeze(-1)
+    positions = torch.arange(1, ranks.shape[-1] + 1, dtype=ranks.dtype, device=ranks.device)
+    within = (positions - ranks.unsqueeze(-1)).abs() <= (size - 1) / 2
+    return within.to(ranks.dtype) / size
+
+
 def spread_out(count: int, n: int, *, seed: int = 0, pool: int = 20_000) -> Int[Tensor, "{count} {n}"]:
     """Picks ``count`` distinct permutations that lie far apart: the fixed set of the jigsaw papers.
 

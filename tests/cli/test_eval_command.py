@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -14,8 +15,13 @@ import pytest
 from PIL import Image
 from small import TINY, pictures
 
+import unshuffle
 from unshuffle.cli import main
+from unshuffle.data import ImageFolder, Images
 from unshuffle.evals import supervised
+from unshuffle.nets import SmallConv
+from unshuffle.recipes import order_digits
+from unshuffle.train.progress import Silent
 
 LABELS = ("--labels", "8", "--draws", "2")
 LAYERS = ("raw", "random", "pretrained")
@@ -75,11 +81,54 @@ def test_it_prints_tables_and_leaves_lines_pictures_and_a_page(run, stripes, cal
     pretext = product(("pretext: partial ranks", "pretext: exact order"), ("pretrained", "chance"), [8], [0])
     assert Counter((r["task"], r["layer"], r["n"], r["seed"]) for r in results) == expected | dict.fromkeys(pretext, 1)
     assert {(r["data"], r["split"], r["recipe"]) for r in results} == {("stripes", "test", "a")}
-    assert [line["kind"] for line in lines(run) if line["record"] == "figure"] == ["map", "puzzle"]
-    assert sorted(p.name for p in (run / "figures").iterdir()) == ["map.npz", "puzzles.npz"]
+    assert [line["kind"] for line in lines(run) if line["record"] == "figure"] == ["map", "puzzle", "filters"]
+    assert sorted(p.name for p in (run / "figures").iterdir()) == ["filters.npz", "map.npz", "puzzles.npz"]
     page = (run / "report.html").read_text()
     assert page.count("<table>") == 4
     assert page.count("<img ") >= 2
+
+
+def test_a_run_that_predicts_matrices_is_measured_by_their_metrics_and_shows_what_it_looks_at(stripes, tmp_path, call):
+    out = tmp_path / "a"
+    assert call("train", "deepperm", "--data", stripes, "--out", out, *TINY).status == 0
+
+    done = call("eval", out, "--data", stripes, "--probes", "knn", "--labels", "8", "--draws", "1")
+
+    assert done.status == 0, done.err
+    results = [line for line in lines(out) if line.get("task", "").startswith("order: ")]
+    assert {(r["metric"], r["layer"]) for r in results} == {
+        ("tau", "pretrained"), ("tau", "chance"), ("accuracy", "pretrained"), ("accuracy", "chance"),
+        ("similarity", "pretrained"), ("similarity", "chance"), ("similarity", "pretrained, row by row"),
+        ("share", "pretrained, row by row"), ("error", "pretrained"),
+    }  # fmt: skip
+    assert [line["kind"] for line in lines(out) if line["record"] == "figure"] == [
+        "map",
+        "puzzle",
+        "saliency",
+        "filters",
+    ]
+    assert (out / "report.html").read_text().count("<img ") >= 4
+
+
+def test_a_run_on_sets_is_measured_by_the_order_of_held_out_ones(tmp_path, call):
+    """Three shades of grey, weak to strong; a score for each picture puts them in order."""
+    data, out = tmp_path / "shades", tmp_path / "a"
+    for number, shade in enumerate((20, 120, 220)):
+        for i, noise in enumerate(np.random.default_rng(number).integers(0, 30, (16, 16, 16, 1))):
+            (data / f"{number}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray((shade + noise.repeat(3, -1)).astype(np.uint8)).save(data / f"{number}" / f"{i:02}.png")
+    encoder = unshuffle.fit(
+        replace(order_digits(), batch_size=10, epochs=30, holdout=0.0, backbone=SmallConv(4)),
+        ImageFolder(data, Images(size=16)), out=out, machine=unshuffle.Machine(device="cpu"), progress=Silent(),
+    )  # fmt: skip
+
+    done = call("eval", out, "--data", data, "--probes", "knn", "--labels", "8", "--draws", "1")
+
+    assert done.status == 0, done.err
+    assert encoder.item_shape == (3, 16, 16)
+    pairs = {r["layer"]: r["value"] for r in lines(out) if r.get("task") == "order: pairs"}
+    assert pairs["pretrained"] > 0.95 > pairs["chance"]
+    assert [line["kind"] for line in lines(out) if line["record"] == "figure"] == ["map", "saliency", "filters"]
 
 
 def test_what_anything_can_tell_apart_is_told_apart_by_all(run, stripes, call):

@@ -15,7 +15,7 @@ from unshuffle.train.machine import Machine
 
 def test_the_list_of_commands():
     """A snapshot: an issue changes it, a whim does not."""
-    assert list(COMMANDS) == ["demo", "train", "embed", "eval", "solve", "report", "recipes"]
+    assert list(COMMANDS) == ["demo", "train", "embed", "eval", "solve", "order", "report", "recipes"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
@@ -39,7 +39,7 @@ def test_every_command_has_help(command, flag, call):
     assert done.err == ""
 
 
-@pytest.mark.parametrize("command", ["demo", "embed", "eval", "solve"])
+@pytest.mark.parametrize("command", ["demo", "embed", "eval", "solve", "order"])
 def test_every_option_of_a_command_says_what_it_does(command, call):
     assert_explained(call(command, "--help").out)
 

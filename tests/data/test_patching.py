@@ -307,3 +307,23 @@ def test_samples_of_other_axes_are_refused(patches):
 def test_numbers_that_cut_nothing_are_refused_when_written_down(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+# -------------------------------------------------------------------------------------------------- pixels as in Caffe
+
+
+def test_means_are_subtracted_from_pixels_of_0_to_255(rng):
+    items = torch.randint(256, (2, 3, 9, 9), generator=rng).to(torch.uint8)
+
+    patches = Grid(3, 3, gap=0, normalize=False, means=(123.0, 117.0, 104.0)).cut(items)
+
+    expected = items[:, :, :3, 6:].float() - torch.tensor([123.0, 117.0, 104.0])[:, None, None]
+    torch.testing.assert_close(patches[:, 2], expected)
+
+
+@pytest.mark.errors
+def test_means_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="normalised patches have no use for `means`"):
+        Grid(means=(1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match=r"`means` must have one number for each of 1 channels"):
+        Grid(normalize=False, means=(1.0, 2.0, 3.0)).patch_shape((1, 30, 30))

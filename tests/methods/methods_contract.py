@@ -11,14 +11,18 @@ from torch import Tensor, nn
 
 from unshuffle import methods
 from unshuffle.losses import (
+    AuthorsSinkhorn,
     FastSoftRanking,
     FixedPermutations,
+    NaiveSigmoid,
     PerturbedFenchelYoung,
     RankMSE,
+    SinkhornCrossEntropy,
 )
 from unshuffle.methods import (
     AnswerNet,
     ArrangeToClassify,
+    DeepPermNet,
     LearnToAnswer,
     LearnToArrange,
     LearnToClassify,
@@ -28,7 +32,7 @@ from unshuffle.methods import (
     ShuffleToLearn,
 )
 from unshuffle.methods.arrangers import MODELS, Model
-from unshuffle.nets import ClassifierNet, ContextFreeNet, ItemNet, SmallConv
+from unshuffle.nets import ClassifierNet, ContextFreeNet, ItemNet, SiameseNet, SmallConv
 from unshuffle.permutations import SpreadOut, sample, to_ranks
 from unshuffle.types import Asked, Questions, Raw, Sets, Shuffled
 
@@ -39,6 +43,7 @@ OBJECTIVES = {
     "mse": RankMSE(),
     "fixed": FixedPermutations(SpreadOut(6)),
 }
+MATRICES = {"sinkhorn": SinkhornCrossEntropy(), "authors": AuthorsSinkhorn(), "naive": NaiveSigmoid()}
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,39 @@ def first_of(inputs: Any, count: int) -> Any:
     return inputs[:count] if isinstance(inputs, Tensor) else type(inputs)(*(part[:count] for part in inputs))
 
 
+def _deepperm_of_patches(name: str) -> Case:
+    objective = MATRICES[name]
+    net = ContextFreeNet(SmallConv(4), 4, (1, 6, 6), objective.outputs(4), patch_features=8, hidden=12)
+
+    def batch(size: int) -> Shuffled:
+        return Shuffled(torch.randn(size, 4, 1, 6, 6), sample(size, 4).float() + 1, torch.arange(size))
+
+    return Case(
+        f"DeepPermNet-patches-{name}", lambda: DeepPermNet(net.build(), objective), batch,
+        lambda size: torch.randn(size, 4, 1, 6, 6), 12, False,
+    )  # fmt: skip
+
+
+def _deepperm_of_sets(name: str) -> Case:
+    objective = MATRICES[name]
+    net = SiameseNet(SmallConv(4), 5, (1, 6, 6), objective.outputs(5), patch_features=8, hidden=12)
+
+    def batch(size: int) -> Sets:
+        ranks = to_ranks(torch.randint(4, (size, 5)))  # with ties
+        return Sets(torch.randn(size, 5, 1, 6, 6), ranks, torch.arange(5 * size).reshape(size, 5))
+
+    return Case(
+        f"DeepPermNet-sets-{name}", lambda: DeepPermNet(net.build(), objective), batch,
+        lambda size: torch.randn(size, 1, 6, 6), 8, False,
+    )  # fmt: skip
+
+
 _CONTRACTS = {
     LearnToArrange: [_arrange(model) for model in MODELS],
     ArrangeToClassify: [_arrange_to_classify(model) for model in ("po-u", "lin-assign")],
     LearnToClassify: [_classify()],
     ShuffleToLearn: [_shuffle_to_learn(name) for name in OBJECTIVES],
+    DeepPermNet: [make(name) for make in (_deepperm_of_patches, _deepperm_of_sets) for name in MATRICES],
     LearnToOrder: [_learn_to_order(name) for name in OBJECTIVES if name != "fixed"],
     LearnToAnswer: [
         _learn_to_answer("alone", None),

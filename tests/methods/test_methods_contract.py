@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from methods_contract import CASES, OBJECTIVES, first_of
+from methods_contract import CASES, MATRICES, OBJECTIVES, first_of
 from torch import nn
+
+from unshuffle import permutations
 
 every_method = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -109,13 +111,16 @@ def test_a_few_steps_on_one_batch_lower_its_loss(case):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", [*OBJECTIVES, *MATRICES])
 def test_scores_that_say_the_truth_are_all_right(objective):
     """The objective's own reading of perfect scores: all ranks right, whole orders too."""
     from unshuffle.methods.base import ranking_step
 
-    loss = OBJECTIVES[objective]
-    if objective == "fixed":
+    loss = (OBJECTIVES | MATRICES)[objective]
+    if objective in MATRICES:
+        ranks = torch.tensor([[2.0, 1.0, 4.0, 3.0], [4.0, 3.0, 2.0, 1.0], [1.0, 2.5, 2.5, 4.0]])
+        scores = 10 * permutations.rank_matrix(ranks).flatten(1)
+    elif objective == "fixed":
         chosen = torch.tensor([4, 0, 2])
         ranks, scores = loss.choices.build(4)[chosen].float() + 1, nn.functional.one_hot(chosen, 6) * 10.0
     else:

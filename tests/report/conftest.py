@@ -94,6 +94,8 @@ def _arrays() -> dict[str, dict[str, np.ndarray]]:
             "stages": rng.random((4, 3, 8, 8)),
             "names": np.array(["shuffled", "start", "step 1", "truth"]),
         },
+        "saliency": {"images": rng.random((2, 3, 6, 6, 3)), "heat": rng.random((2, 3, 6, 6))},
+        "filters": {"filters": rng.random((10, 5, 5, 3))},
         "sets": {
             "images": rng.random((2, 5, 6, 6)),
             "scores": rng.normal(size=(2, 5)),

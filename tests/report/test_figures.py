@@ -98,6 +98,27 @@ def test_wrong_places_are_red_and_ties_are_right_in_either_order():
     assert has_red(draw("sets", ordered | {"truth": np.array([[1, 5, 5]])}))
 
 
+def test_what_counts_is_bright_and_the_rest_is_grey():
+    """Over a picture in colour lies where its heat is: the right half."""
+    heat = np.zeros((1, 1, 8, 8))
+    heat[..., 4:] = 1.0
+    colour = np.broadcast_to([0.2, 0.4, 0.9], (1, 1, 8, 8, 3))
+
+    picture = pixels(draw("saliency", {"images": colour, "heat": heat}))
+
+    over = picture[-picture.shape[0] // 3 :, :, :3]
+    left, right = over[:, over.shape[1] // 4], over[:, -over.shape[1] // 4]
+    assert np.ptp(left, axis=-1).max() < 0.45 * np.ptp(right, axis=-1).max()
+
+
+@pytest.mark.parametrize("count", [1, 7, 96])
+def test_filters_are_laid_out_in_a_block_whatever_their_number(count):
+    picture = pixels(draw("filters", {"filters": np.random.default_rng(0).random((count, 5, 5, 3))}))
+
+    assert 0.25 < picture.shape[1] / picture.shape[0] < 8
+    assert picture.shape[1] < 2000
+
+
 @pytest.mark.parametrize("classes", [1, 10, 20, 21, 300])
 def test_maps_of_any_number_of_classes_are_drawn(classes):
     rng = np.random.default_rng(0)
@@ -138,8 +159,9 @@ def test_drawing_leaves_the_readers_matplotlib_alone(arrays):
 
 @pytest.mark.errors
 def test_an_unknown_kind_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match="'saliency' is not known here; known are costs, gradients, heat, map, puzzle"):
-        draw("saliency", {})
+    known = "costs, filters, gradients, heat, map, puzzle"
+    with pytest.raises(ValueError, match=f"'x-ray' is not known here; known are {known}"):
+        draw("x-ray", {})
 
 
 @pytest.mark.errors
@@ -158,6 +180,8 @@ def test_a_missing_array_is_named(arrays):
         ("puzzle", "truth", (0, 8, 12)),
         ("map", "xy", (40, 3)),
         ("sets", "truth", (2, 4)),
+        ("saliency", "heat", (2, 3, 6, 7)),
+        ("filters", "filters", (4, 0, 5)),
     ],
 )
 def test_a_wrong_shape_is_told(arrays, kind, name, shape):

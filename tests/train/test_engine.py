@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 import unshuffle
 from unshuffle.methods import ShuffleToLearn
 from unshuffle.train import engine, plan
-from unshuffle.train.optim import Adamax
+from unshuffle.train.optim import SGD, Adamax
 from unshuffle.train.parts import item_shape, split
 
 
@@ -163,3 +163,23 @@ def test_gradients_are_clipped_where_the_optimiser_says_so(clip, tmp_path, monke
         assert norms == pytest.approx([clip] * len(norms), rel=1e-3)
     else:
         assert min(norms) > 1e-2
+
+
+def test_a_group_moves_at_its_own_rate_also_after_it_was_resumed(tmp_path):
+    """A backbone at rate 0 keeps its weights; what lies above it does not."""
+    recipe = replace(
+        unshuffle.recipes.deepperm(), patches=tiny.RECIPE.patches, backbone=tiny.SmallConv(4), patch_features=8,
+        hidden=16, batch_size=8, epochs=2, optim=SGD(lr=0.01, backbone_rate=0.0),
+    )  # fmt: skip
+    own = nn.Conv2d(1, 3, 3)
+    before = own.weight.detach().clone()
+
+    encoder = unshuffle.fit(recipe, tiny.arrays(), out=tmp_path / "run", net=own, progress=tiny.Silent())
+
+    assert encoder.net.backbone.weight.equal(before)
+    groups = tiny.last(tmp_path / "run")["optimizer"]["param_groups"]
+    assert [group["lr"] / groups[0]["lr"] for group in groups] == pytest.approx([1.0, 2.0, 0.0, 0.0])
+    untouched = recipe.build((1, 12, 12), nn.Conv2d(1, 3, 3)).net
+    assert not any(
+        torch.equal(a, b) for a, b in zip(encoder.net.score.parameters(), untouched.score.parameters()) if a.ndim > 1
+    )

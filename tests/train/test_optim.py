@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from unshuffle.nets import SmallConv
-from unshuffle.train.optim import Adam, Adamax, AdamW
+from unshuffle.train.optim import RATE, SGD, Adam, Adamax, AdamW
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
@@ -96,3 +96,40 @@ def test_one_step_moves_a_weight_by_the_rate():
     net.weight.grad = torch.tensor([[5.0]])
     optimizer.step()
     torch.testing.assert_close(net.weight.detach(), before - 0.1)
+
+
+def test_the_rate_of_steps_falls_to_a_tenth_at_every_quarter():
+    rates = [SGD(lr=1.0).rate(step, 400) for step in range(400)]
+
+    assert rates == pytest.approx([1.0] * 100 + [0.1] * 100 + [0.01] * 100 + [0.001] * 100)
+
+
+def test_the_rate_of_steps_of_the_authors_code_falls_twice():
+    rates = [SGD(lr=1.0, drop_every=0.375).rate(step, 400) for step in range(400)]
+
+    assert rates == pytest.approx([1.0] * 150 + [0.1] * 150 + [0.01] * 100)
+
+
+def test_biases_and_the_backbone_move_at_rates_of_their_own():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = nn.Linear(2, 3), nn.Linear(3, 1)
+
+    net = Net()
+
+    groups = SGD(weight_decay=0.3, bias_rate=2.0, backbone_rate=0.1).build(net).param_groups
+
+    told = {id(p): (g[RATE], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert told[id(net.head.weight)] == (1.0, 0.3)
+    assert told[id(net.head.bias)] == (2.0, 0.0)
+    assert told[id(net.backbone.weight)] == (0.1, 0.3)
+    assert told[id(net.backbone.bias)] == (0.2, 0.0)
+    assert len(told) == 4
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("name", ["drop_every", "drop"])
+def test_steps_that_cannot_be_are_refused(name):
+    with pytest.raises(ValueError, match=f"SGD: `{name}` must be positive"):
+        SGD(**{name: 0.0})

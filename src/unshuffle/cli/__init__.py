@@ -14,6 +14,7 @@ COMMANDS = {
     "embed": "turn a folder into a table of features",
     "eval": "measure what a trained encoder is worth on labelled data",
     "solve": "put the tiles of a shuffled picture in order",
+    "order": "put a folder of images in a learnt order",
     "report": "write a run's page of tables and pictures",
     "recipes": "list the recipes",
 }

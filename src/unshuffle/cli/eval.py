@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unshuffle.evals.encoder import Encoder
     from unshuffle.evals.judge import Representations
     from unshuffle.train.progress import Terminal
-    from unshuffle.types import Figure, Result
+    from unshuffle.types import Result
 
 ProbeName = Literal["linear", "mlp", "knn"]
 Start = Literal["fresh", "tuned"]
@@ -65,8 +65,10 @@ def run(arguments: list[str]) -> int:
     text = "Measures a trained encoder on labelled data, beside the raw input and the untrained network."
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
     from unshuffle.cli.arranged import measured
+    from unshuffle.cli.solved import solved_and_pictured
     from unshuffle.cli.tables import show
     from unshuffle.data.asking import Ask
+    from unshuffle.data.sets import OrderedSets
     from unshuffle.evals import stamp, supersede
     from unshuffle.evals.encoder import load
     from unshuffle.methods import Arranger
@@ -86,13 +88,14 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"give --data: a folder {'of questions' if asked else 'whose sub-folders are the classes'}.")
     if asked:
         return _answers(encoder, options, terminal)
-    parts = open_parts(encoder, options.data, options.test, options.where.layout(), seed=options.seed)
+    layout = options.where.layout(ordered=isinstance(encoder.transform, OrderedSets))
+    parts = open_parts(encoder, options.data, options.test, layout, seed=options.seed)
     mark = stamp(parts.name, parts.split, options.run.resolve().name)
     both = _embedded(encoder, parts, options, terminal)
     results = _probed(both, parts, mark, options, terminal)
     tasks = list(dict.fromkeys(result.task for result in results))
     results += _end_to_end(encoder, both, parts, tasks, mark, options, terminal)
-    solved, figures = _pictured(encoder, parts, both, mark, options)
+    solved, figures = solved_and_pictured(encoder, parts, both, mark, options)
     supersede(options.run, [*results, *solved, *figures])
     show(tables([*results, *solved]))
     Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
@@ -230,28 +233,3 @@ def _end_to_end(
     finally:
         terminal.stop()
     return [result._replace(task=task) for task in tasks for result in results]
-
-
-def _pictured(
-    encoder: Encoder, parts: Parts, both: Representations, mark: Stamp, options: EvalOptions
-) -> tuple[list[Result], list[Figure]]:
-    """A map of the embedding and, where the encoder was trained on puzzles, how it solves some."""
-    from unshuffle.data.shuffle import Shuffle
-    from unshuffle.evals.judge import spread_items
-    from unshuffle.evals.maps import map_figure
-    from unshuffle.evals.puzzles import pretext_results, puzzle_figure, solve
-
-    figures = []
-    if parts.kind != "multilabel":  # a point of several classes has no colour
-        figures.append(
-            map_figure(
-                options.run, both.test.vectors["pretrained"], cast(np.ndarray, both.test.labels), name="map",
-                title="Map of the pretrained embedding", names=parts.classes, continuous=parts.kind == "regression",
-            )
-        )  # fmt: skip
-    if not isinstance(encoder.transform, Shuffle) or encoder.objective is None:
-        return [], figures
-    items = spread_items(parts.test, 1024, workers=options.workers)
-    solved = solve(encoder, items, seed=options.seed)
-    figures.append(puzzle_figure(options.run, encoder, items, solved))
-    return pretext_results(solved, mark, layer="pretrained", seed=options.seed), figures

@@ -47,7 +47,7 @@ def parts(encoder: Encoder, data: Path, test: Path | None, layout: Layout | None
         kind = f"{known.source.noun}s"
         raise ValueError(f"{data} has no labels: put the {kind} of each class into a sub-folder of its name.")
     tested = None if layout is None else layout.tested()
-    question = getattr(layout, "target", "class")
+    question = getattr(layout, "target", "class") or "order"
     if test is None and tested is None:
         return _divided(known, question, seed)
     asked = encoder.open(test or data, tested or layout)

@@ -78,7 +78,7 @@ def _train(name: str, arguments: list[str]) -> int:
 
 def _laid_out(recipe: recipes.AnyRecipe, where: Where) -> recipes.AnyRecipe:
     """The recipe with a source that reads the data set, or the table of labels, that was asked for."""
-    layout = where.layout()
+    layout = where.layout(ordered=isinstance(recipe, recipes.Ordering))
     return recipe if layout is None else replace(recipe, source=labelled(recipe.source, layout))
 
 
@@ -134,3 +134,5 @@ def _fit(
         page = write_report(run.folder)
         print(f"Encoder and metrics in {run.folder}; page: {page}")
         print(f"Next: {_next(run, data)}")
+        if isinstance(recipe, recipes.Ordering):
+            print(f"  or: unshuffle order {run.folder} FOLDER")

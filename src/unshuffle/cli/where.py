@@ -14,37 +14,54 @@ if TYPE_CHECKING:
 class Where:
     """How the data are laid out; by default every file counts and sub-folders are classes."""
 
-    dataset: Literal["nsynth", "fsdd", "imagenet", "voc", "ssv2", "mnist", "cifar10"] | None = None
+    dataset: Literal["nsynth", "fsdd", "imagenet", "voc", "ssv2", "mnist", "cifar10", "osr", "pubfig"] | None = None
     """A known data set, read in its own layout."""
     split: str | None = None
     """Part of that data set; by default the one to train on."""
     target: str | None = None
-    """Labels of that data set: family, instrument or pitch of nsynth; digit or speaker of fsdd."""
+    """Labels of that data set: family, instrument or pitch of nsynth; digit or speaker of fsdd; an attribute of osr,
+    pubfig or --class-orders."""
     label_table: Path | None = None
     """Table of labels for files of one's own: a .csv or .parquet with a column of file names."""
     label_column: str | None = None
     """Column of that table, where it has several besides the names."""
+    class_orders: Path | None = None
+    """JSON file with orders of the classes, weak to strong, by attribute: what order recipes learn from classes."""
 
-    def layout(self) -> Layout | None:
-        """The layout asked for; None for plain folders.
+    def layout(self, *, ordered: bool = False) -> Layout | None:
+        """The layout asked for; None for plain folders, and for the recipe's own.
+
+        Args:
+            ordered: the values of a table are to be put in order, so they are no classes.
 
         Raises:
             ValueError: the flags do not fit each other.
         """
-        from unshuffle.data.named import ALL, LabelTable
+        from unshuffle.data.named import ALL, LabelTable, RankedFolders, RankTable
 
+        self._refuse_misfits()
+        table = None if self.label_table is None else str(self.label_table.absolute())
+        if self.class_orders is not None:
+            orders = str(self.class_orders.absolute() if self.class_orders.exists() else self.class_orders)
+            if table is None:
+                return RankedFolders(orders, self.target)
+            return RankTable(table, self.label_column, orders, self.target)
+        if table is not None:
+            return RankTable(table, self.label_column) if ordered else LabelTable(table, self.label_column)
+        return None if self.dataset is None else self._named(ALL[self.dataset])
+
+    def _refuse_misfits(self) -> None:
         if self.dataset is not None and self.label_table is not None:
             raise ValueError("--dataset has labels of its own: leave --label-table out, or --dataset.")
+        if self.dataset is not None and self.class_orders is not None:
+            raise ValueError("--dataset has labels of its own: leave --class-orders out, or --dataset.")
         for flag, given, needed, there in (
             ("--split", self.split, "--dataset", self.dataset),
-            ("--target", self.target, "--dataset", self.dataset),
+            ("--target", self.target, "--dataset or --class-orders", self.dataset or self.class_orders),
             ("--label-column", self.label_column, "--label-table", self.label_table),
         ):
             if given is not None and there is None:
                 raise ValueError(f"{flag} needs {needed}: give that too.")
-        if self.label_table is not None:
-            return LabelTable(str(self.label_table.absolute()), self.label_column)
-        return None if self.dataset is None else self._named(ALL[self.dataset])
 
     def _named(self, kind: type) -> Layout:
         choices: dict[str, Any] = {"split": self.split, "target": self.target}

@@ -4,12 +4,13 @@ from unshuffle.data.arrays import Arrays
 from unshuffle.data.asking import Ask, QuestionData
 from unshuffle.data.audio import Sounds
 from unshuffle.data.image import ImageFolder, Images
+from unshuffle.data.jitter import Jitter
 from unshuffle.data.mosaic import Tiles
 from unshuffle.data.numbers import Numbers, Sorting
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.samples import Packaged
 from unshuffle.data.series import Series
-from unshuffle.data.sets import OrderedSets
+from unshuffle.data.sets import Drawing, OrderedSets
 from unshuffle.data.shuffle import Shuffle
 from unshuffle.data.slices import Slices
 from unshuffle.data.sort_of_clevr import SortOfClevr
@@ -25,9 +26,11 @@ __all__ = [
     "Ask",
     "Bands",
     "Clips",
+    "Drawing",
     "Grid",
     "ImageFolder",
     "Images",
+    "Jitter",
     "LogLinear",
     "LogMel",
     "Numbers",

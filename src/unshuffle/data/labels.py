@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,18 @@ def numbered(values: Sequence[str]) -> Labels:
     return Labels(classes, [place[value] for value in values])
 
 
+def by_nature(word: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts words as people do: ``2-weak`` before ``10-strong``.
+
+    Example:
+        >>> sorted(["10-strong", "2-weak", "b"], key=by_nature)
+        ['2-weak', '10-strong', 'b']
+    """
+    parts = re.findall(r"\d+|\D+", word)
+    # No text starts as a number does, so each part is compared with its like.
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
 def _rank(value: str) -> tuple[int, float, str]:
     """Numbers first, by their size; then words."""
     try:
@@ -73,7 +86,7 @@ def _from_folders(names: Sequence[str]) -> Labels:
     while parts and all(len(p) > depth for p in parts):
         if len({p[depth] for p in parts}) > 1:
             folders = [p[depth] for p in parts]
-            classes = tuple(sorted(set(folders)))
+            classes = tuple(sorted(set(folders), key=by_nature))
             place = {name: number for number, name in enumerate(classes)}
             return Labels(classes, [place[folder] for folder in folders])
         depth += 1
@@ -81,6 +94,11 @@ def _from_folders(names: Sequence[str]) -> Labels:
 
 
 def _from_table(names: Sequence[str], table: Path, column: str | None) -> Labels:
+    return numbered([str(value) for value in column_of(names, table, column)])
+
+
+def column_of(names: Sequence[str], table: Path, column: str | None) -> list[object]:
+    """What a table says of each file, as it is written there; arguments and errors are those of :func:`labels_of`."""
     rows, labels = _read(table, column)
     found = _match(names, rows, str(table))
     missing = [name for name, row in zip(names, found) if row is None or labels[row] in (None, "")]
@@ -89,7 +107,7 @@ def _from_table(names: Sequence[str], table: Path, column: str | None) -> Labels
             f"{str(table)!r} has no label for {missing[0]!r} and {len(missing) - 1} others of {len(names)} files: add "
             "the rows, or give a folder with labelled files only."
         )
-    return numbered([str(labels[row]) for row in found if row is not None])
+    return [labels[row] for row in found if row is not None]
 
 
 def _match(names: Sequence[str], rows: Sequence[str], table: str) -> list[int | None]:

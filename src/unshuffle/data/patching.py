@@ -58,8 +58,15 @@ class Grid:
     """Place every patch at random inside its cell while training; else in the middle."""
     normalize: bool = True
     """Give each patch and channel mean 0 and deviation 1, after the crop: brightness must not tell the place."""
+    means: tuple[float, ...] = ()
+    """Where patches are not normalised: what to subtract from pixels of 0 to 255, one number a channel, red first, as
+    Caffe's networks took them (123 117 104). None given: pixels from 0 to 1."""
 
     def __post_init__(self) -> None:
+        if self.means and self.normalize:
+            raise ValueError(
+                "Grid: normalised patches have no use for `means`; give `normalize=False` too, or neither."
+            )
         _check.positive("Grid", "rows", self.rows)
         _check.positive("Grid", "columns", self.columns)
         _check.not_negative("Grid", "gap", self.gap)
@@ -76,6 +83,8 @@ class Grid:
             ValueError: the image is too small for the grid.
         """
         channels, height, width = image_shape("Grid", item_shape)
+        if len(self.means) not in (0, channels):
+            raise ValueError(f"Grid: `means` must have one number for each of {channels} channels; got {self.means}.")
         h, w = height // self.rows - self.gap, width // self.columns - self.gap
         if h < 1 or w < 1:
             raise ValueError(
@@ -99,6 +108,8 @@ class Grid:
         top = row.flatten() + offsets(shape, self.gap, moving, items)
         left = column.flatten() + offsets(shape, self.gap, moving, items)
         patches = _crop(as_float(items), top, left, h, w)
+        if self.means:
+            return 255 * patches - torch.tensor(self.means, device=items.device)[:, None, None]
         return standardize(patches) if self.normalize else patches
 
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:

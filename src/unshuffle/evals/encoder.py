@@ -23,7 +23,7 @@ from unshuffle._files import write_atomically
 from unshuffle.data.loaders import as_item
 from unshuffle.data.named import Layout, labelled
 from unshuffle.data.sources import Source
-from unshuffle.losses import Objective
+from unshuffle.losses import MatrixObjective, Objective
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 FORMAT = 1
@@ -164,6 +164,18 @@ class Encoder(nn.Module):
             raise ValueError("order: this encoder was saved without an objective; it can embed only.")
         self.eval()
         return self.objective.predict(self.net(inputs.to(self._weight)).float(), inputs.shape[1]).cpu()
+
+    @torch.no_grad()
+    def matrix(self, inputs: Tensor) -> Tensor:
+        """The soft permutations (B, n, n) that the network predicts for shuffled patches, or for sets, (B, n, ...).
+
+        Raises:
+            ValueError: it was trained with another objective than one on permutation matrices.
+        """
+        if not isinstance(self.objective, MatrixObjective):
+            raise ValueError("matrix: this encoder was not trained to predict permutation matrices.")
+        self.eval()
+        return self.objective.matrix(self.net(inputs.to(self._weight)).float()).cpu()
 
     @property
     def can_be_rebuilt(self) -> bool:

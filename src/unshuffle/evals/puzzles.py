@@ -17,6 +17,7 @@ from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.shuffle import Shuffle
 from unshuffle.data.slices import Slices
 from unshuffle.evals.encoder import Encoder
+from unshuffle.evals.ordering import answers
 from unshuffle.evals.pictures import as_pixels, write_arrays
 from unshuffle.evals.results import Stamp
 from unshuffle.types import Figure, Result
@@ -25,13 +26,15 @@ from unshuffle.types import Figure, Result
 class Solved(NamedTuple):
     """Puzzles with their answers: permutations as drawn, (B, n), true and predicted ranks.
 
-    ``choices`` is the number of permutations that were there to draw from.
+    ``choices`` is the number of permutations that were there to draw from. ``soft`` are the soft matrices (B, n, n)
+    behind the predicted ranks, of networks that predict such.
     """
 
     perm: Tensor
     true: Tensor
     predicted: Tensor
     choices: int
+    soft: Tensor | None = None
 
     def partial_ranks(self) -> Tensor:
         """Share of the patches put in their right position, (B,)."""
@@ -54,14 +57,15 @@ def solve(encoder: Encoder, items: Tensor, *, seed: int = 0, batch_size: int = 2
     if not isinstance(transform, Shuffle):
         raise ValueError("solve: this encoder was not trained on shuffled patches; it has no puzzles to solve.")
     perm = transform.draw(len(items), torch.Generator().manual_seed(seed))
-    predicted = []
+    found = []
     size = encoder.at_once(batch_size)
     for part, drawn in zip(items.split(size), perm.split(size)):
         patches = encoder.prepare(part)
-        predicted.append(encoder.order(permutations.apply(patches, drawn.to(patches.device))))
+        found.append(answers(encoder, permutations.apply(patches, drawn.to(patches.device))))
     n = perm.shape[1]
     choices = math.factorial(n) if transform.choices is None else len(transform.choices.build(n))
-    return Solved(perm, (perm + 1).float(), torch.cat(predicted), choices)
+    ranks, soft = torch.cat([part.ranks for part in found]), [part.soft for part in found if part.soft is not None]
+    return Solved(perm, (perm + 1).float(), ranks, choices, torch.cat(soft) if soft else None)
 
 
 def pretext_results(solved: Solved, stamp: Stamp, *, layer: str, seed: int) -> list[Result]:
@@ -98,7 +102,7 @@ def puzzle_figure(folder: Path, encoder: Encoder, items: Tensor, solved: Solved,
     assert isinstance(encoder.transform, Shuffle)
     transform = encoder.transform
     assert not isinstance(transform.patches, Tiles), "mosaics have figures of their own"
-    patches = replace(transform.patches, normalize=False)
+    patches = as_seen(transform.patches)
     rows = torch.linspace(0, len(items) - 1, min(count, len(items))).round().long()
     truth = patches.cut(encoder.raw(items[rows]).cpu())
     before = permutations.apply(truth, solved.perm[rows])
@@ -118,6 +122,13 @@ def puzzle_figure(folder: Path, encoder: Encoder, items: Tensor, solved: Solved,
     arrays |= {name: as_pixels(pictures) for name, pictures in joined.items()}
     arrays["spectrogram"] = np.array(transform.front is not None or isinstance(patches, Bands))
     return Figure("puzzle", write_arrays(folder, "puzzles", arrays), "Puzzles", caption)
+
+
+def as_seen(patches: Grid | Bands | Slices) -> Grid | Bands | Slices:
+    """The same cut, of pixels as the eye takes them."""
+    if isinstance(patches, Grid):
+        return replace(patches, normalize=False, means=())
+    return replace(patches, normalize=False)
 
 
 def _is_series(items: Tensor) -> bool:

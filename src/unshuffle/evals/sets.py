@@ -1,16 +1,44 @@
-"""Pictures of sets in the order of their predicted scores."""
+"""Held-out sets, and pictures of some in the order of their predicted scores."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, Subset
 
+from unshuffle.data.loaders import ordered_loader
+from unshuffle.data.sets import OrderedSets
 from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.pictures import as_pixels, write_arrays
-from unshuffle.types import Figure
+from unshuffle.types import Figure, Raw, Sets
+
+
+def held_out_sets(encoder: Encoder, dataset: Dataset, *, seed: int, most: int = 1024, workers: int = 0) -> Sets:
+    """Sets of labelled samples as in training, but of items as the encoder embeds them, and with their true ties.
+
+    Args:
+        encoder: trained on sets.
+        dataset: of (item, value) pairs; at most ``most`` of them are taken, evenly spaced.
+        seed: of how they are dealt.
+        most: see ``dataset``.
+        workers: processes that read samples.
+    """
+    size = len(cast(list, dataset))
+    rows = np.linspace(0, size - 1, min(most, size)).round().astype(int).tolist()
+    read = [loaded.raw for loaded in ordered_loader(Subset(dataset, rows), batch_size=256, workers=workers)]
+    known = [raw for raw in read if raw is not None and raw.label is not None]
+    if not known:
+        raise ValueError(f"not one of {len(rows)} samples could be read with a value to be ordered by.")
+    items, labels = torch.cat([raw.items for raw in known]), torch.cat([cast(Tensor, raw.label) for raw in known])
+    transform = cast(OrderedSets, encoder.transform)
+    truthful = replace(transform, drawing=replace(transform.drawing, strict=False, break_ties=False))
+    dealt = truthful(Raw(items, torch.arange(len(items)), labels), torch.Generator().manual_seed(seed))
+    return Sets(encoder.prepare(items)[dealt.index], dealt.ranks, dealt.index)
 
 
 @torch.no_grad()

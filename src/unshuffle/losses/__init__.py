@@ -1,7 +1,8 @@
 """What a soft order costs, one value a sample.
 
-``fenchel_young`` and the objectives of :mod:`unshuffle.losses.permutation` take scores (B, n) and true ranks (B, n);
-the rank correlations take any target that has an order.
+``fenchel_young`` and the objectives of :mod:`unshuffle.losses.permutation` take scores (B, n) and true ranks (B, n),
+those of :mod:`unshuffle.losses.permutation_matrix` scores (B, n * n); the rank correlations take any target that has an
+order.
 """
 
 from unshuffle.losses.fenchel_young import fenchel_young, sampled_fenchel_young
@@ -9,17 +10,24 @@ from unshuffle.losses.permutation import (
     FastSoftRanking,
     FixedPermutations,
     Objective,
+    PairwiseLogistic,
     PerturbedFenchelYoung,
     RankMSE,
 )
+from unshuffle.losses.permutation_matrix import AuthorsSinkhorn, MatrixObjective, NaiveSigmoid, SinkhornCrossEntropy
 from unshuffle.losses.rank_correlation import soft_kendall, soft_spearman
 
 __all__ = [
+    "AuthorsSinkhorn",
     "FastSoftRanking",
     "FixedPermutations",
+    "MatrixObjective",
+    "NaiveSigmoid",
     "Objective",
+    "PairwiseLogistic",
     "PerturbedFenchelYoung",
     "RankMSE",
+    "SinkhornCrossEntropy",
     "fenchel_young",
     "sampled_fenchel_young",
     "soft_kendall",

@@ -115,6 +115,32 @@ class RankMSE(_Ranking):
 
 @register
 @dataclass(frozen=True)
+class PairwiseLogistic(_Ranking):
+    r"""Cross-entropy of every pair's order, the pairs of a sample summed ("RankNet").
+
+    .. math:: \sum_{i<j} \log(1 + e^{o_{ij}}) - p_{ij} \, o_{ij}, \quad o_{ij} = (\theta_i - \theta_j) / s
+
+    with :math:`p_{ij}` 1 where item i belongs after item j, 0 where before, and 1/2 where they tie; the whole times s.
+    That is the Fenchel-Young loss of ranks perturbed by Gumbel noise of scale s, pair for pair, and computed as such.
+
+    Source: Burges et al., "Learning to Rank using Gradient Descent", ICML 2005, equations 2 and 3.
+    """
+
+    scale: float = 1.0
+    """Units of the scores: a pair this far apart is told right with odds of e to one."""
+
+    def __post_init__(self) -> None:
+        _check.positive("PairwiseLogistic", "scale", self.scale)
+
+    def loss(
+        self, scores: Float[Tensor, "batch n"], ranks: Float[Tensor, "batch n"], generator: torch.Generator | None
+    ) -> Float[Tensor, " batch"]:
+        """The loss of each sample."""
+        return fenchel_young(scores, ranks, sigma=self.scale, noise="gumbel")
+
+
+@register
+@dataclass(frozen=True)
 class FixedPermutations:
     """Cross-entropy over a fixed set of permutations that lie far apart ("Fixed Permutation").
 

@@ -3,12 +3,13 @@
 from unshuffle.methods.answering import Answerer, AnswerNet, LearnToAnswer
 from unshuffle.methods.arrangers import Arranger, MosaicNet, NumberNet
 from unshuffle.methods.arranging import ArrangeToClassify, LearnToArrange, LearnToClassify
+from unshuffle.methods.deepperm import DeepPermNet
 from unshuffle.methods.ordering import LearnToOrder
 from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, Ordered, PermutationOptimizer
 from unshuffle.methods.set_reader import SetReader, SetReading
 from unshuffle.methods.shuffle import ShuffleToLearn
 
-ALL = (ShuffleToLearn, LearnToOrder, LearnToArrange, ArrangeToClassify, LearnToClassify, LearnToAnswer)
+ALL = (ShuffleToLearn, LearnToOrder, LearnToArrange, ArrangeToClassify, LearnToClassify, LearnToAnswer, DeepPermNet)
 
 __all__ = [
     "ALL",
@@ -16,6 +17,7 @@ __all__ = [
     "Answerer",
     "ArrangeToClassify",
     "Arranger",
+    "DeepPermNet",
     "GridOptimizer",
     "LearnToAnswer",
     "LearnToArrange",

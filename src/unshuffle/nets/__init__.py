@@ -9,13 +9,16 @@ from unshuffle.nets.counting import Counter
 from unshuffle.nets.pairwise import PairwiseCost
 from unshuffle.nets.resnet import ResNet
 from unshuffle.nets.scorers import ContextFree, ContextFreeNet, ItemNet, ItemScorer
+from unshuffle.nets.siamese import Siamese, SiameseNet
 from unshuffle.nets.small import SmallConv
 from unshuffle.nets.tiles import TileFeatures
 from unshuffle.nets.timm import Timm
+from unshuffle.nets.vgg import VGG16
 from unshuffle.nets.wording import QuestionEncoder
 
 __all__ = [
     "CFN2016",
+    "VGG16",
     "AlexNet",
     "Backbone",
     "BilinearAttention",
@@ -30,6 +33,8 @@ __all__ = [
     "PairwiseCost",
     "QuestionEncoder",
     "ResNet",
+    "Siamese",
+    "SiameseNet",
     "SmallConv",
     "TileFeatures",
     "Timm",

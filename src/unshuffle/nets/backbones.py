@@ -9,8 +9,9 @@ from unshuffle.nets.context_free import CFN2016
 from unshuffle.nets.resnet import ResNet
 from unshuffle.nets.small import SmallConv
 from unshuffle.nets.timm import Timm
+from unshuffle.nets.vgg import VGG16
 
-Backbone: TypeAlias = SmallConv | AlexNet | CFN2016 | ResNet | Timm
+Backbone: TypeAlias = SmallConv | AlexNet | CFN2016 | VGG16 | ResNet | Timm
 
 
 def fresh(backbone: Backbone) -> Backbone:

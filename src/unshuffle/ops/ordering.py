@@ -119,7 +119,7 @@ def order_by_costs(
         start: (..., n, n) logits to start from, items on rows and positions on columns. None: all the same. A pair of
             minus infinity is never made.
         steps: how many, 0 or more.
-        step_size: of one sign or the other, its absolute value counts; may be learnt.
+        step_size: one number, whose absolute value counts; a tensor may be learnt.
         iterations: row-then-column normalisations of each Sinkhorn, at least 1. Columns end exact.
         update: ``"alternative"``: the slope by the normalised permutation moves the logits, as above. ``"proper"``: the
             true slope by the logits, through Sinkhorn. ``"projected"``: the slope moves the permutation itself, which

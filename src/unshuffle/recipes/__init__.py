@@ -19,6 +19,14 @@ from unshuffle.recipes.audio import (
     shuffle_nsynth_soft,
     shuffle_nsynth_time,
 )
+from unshuffle.recipes.deepperm import (
+    DeepPermRecipe,
+    deepperm,
+    deepperm_imagenet_4x4,
+    deepperm_imagenet_authors,
+    deepperm_imagenet_naive,
+    deepperm_imagenet_sinkhorn,
+)
 from unshuffle.recipes.implicit import (
     ClassifyRecipe,
     ImplicitRecipe,
@@ -48,7 +56,7 @@ from unshuffle.recipes.mosaic import (
     mosaic_mnist_po_la,
     mosaic_mnist_po_u,
 )
-from unshuffle.recipes.order import OrderRecipe, order_digits
+from unshuffle.recipes.order import OrderRecipe, order, order_digits, order_osr, order_pubfig
 from unshuffle.recipes.questions import (
     AnswerRecipe,
     clevr_ban,
@@ -57,6 +65,18 @@ from unshuffle.recipes.questions import (
     vqa2_ban,
     vqa2_ban_lstm,
     vqa2_ban_po_u,
+)
+from unshuffle.recipes.sequences import (
+    SequenceRecipe,
+    deepperm_digits,
+    deepperm_order,
+    deepperm_osr_authors,
+    deepperm_osr_naive,
+    deepperm_osr_sinkhorn,
+    deepperm_osr_vgg16,
+    deepperm_pubfig_authors,
+    deepperm_pubfig_naive,
+    deepperm_pubfig_sinkhorn,
 )
 from unshuffle.recipes.shuffle import (
     ShuffleRecipe,
@@ -81,7 +101,19 @@ from unshuffle.recipes.video import (
     shuffle_video,
 )
 
-AnyRecipe = ShuffleRecipe | OrderRecipe | SortRecipe | MosaicRecipe | ImplicitRecipe | ClassifyRecipe | AnswerRecipe
+Ordering = OrderRecipe | SequenceRecipe
+"""What learns to put whole samples in order."""
+AnyRecipe = (
+    ShuffleRecipe
+    | OrderRecipe
+    | SortRecipe
+    | MosaicRecipe
+    | ImplicitRecipe
+    | ClassifyRecipe
+    | AnswerRecipe
+    | DeepPermRecipe
+    | SequenceRecipe
+)
 
 _USERS = (
     shuffle,
@@ -95,6 +127,9 @@ _USERS = (
     shuffle_array,
     sort_numbers,
     mosaic,
+    deepperm,
+    deepperm_order,
+    order,
 )
 _EXPERIMENTS = (
     shuffle_imagenet_perturbed,
@@ -116,6 +151,20 @@ _EXPERIMENTS = (
     shuffle_notes_mse,
     shuffle_notes_fixed,
     order_digits,
+    order_osr,
+    order_pubfig,
+    deepperm_digits,
+    deepperm_osr_sinkhorn,
+    deepperm_osr_authors,
+    deepperm_osr_naive,
+    deepperm_osr_vgg16,
+    deepperm_pubfig_sinkhorn,
+    deepperm_pubfig_authors,
+    deepperm_pubfig_naive,
+    deepperm_imagenet_sinkhorn,
+    deepperm_imagenet_authors,
+    deepperm_imagenet_naive,
+    deepperm_imagenet_4x4,
     sort_numbers_po_u,
     sort_numbers_lin_assign,
     mosaic_mnist_po_la,
@@ -155,9 +204,12 @@ __all__ = [
     "AnswerRecipe",
     "AnyRecipe",
     "ClassifyRecipe",
+    "DeepPermRecipe",
     "ImplicitRecipe",
     "MosaicRecipe",
     "OrderRecipe",
+    "Ordering",
+    "SequenceRecipe",
     "ShuffleRecipe",
     "SortRecipe",
     "classify_cifar10",
@@ -166,6 +218,20 @@ __all__ = [
     "clevr_ban",
     "clevr_ban_lstm",
     "clevr_ban_po_u",
+    "deepperm",
+    "deepperm_digits",
+    "deepperm_imagenet_4x4",
+    "deepperm_imagenet_authors",
+    "deepperm_imagenet_naive",
+    "deepperm_imagenet_sinkhorn",
+    "deepperm_order",
+    "deepperm_osr_authors",
+    "deepperm_osr_naive",
+    "deepperm_osr_sinkhorn",
+    "deepperm_osr_vgg16",
+    "deepperm_pubfig_authors",
+    "deepperm_pubfig_naive",
+    "deepperm_pubfig_sinkhorn",
     "mosaic",
     "mosaic_cifar10_lin",
     "mosaic_cifar10_po_la",
@@ -185,7 +251,10 @@ __all__ = [
     "mosaic_mnist_lin",
     "mosaic_mnist_po_la",
     "mosaic_mnist_po_u",
+    "order",
     "order_digits",
+    "order_osr",
+    "order_pubfig",
     "shuffle",
     "shuffle_array",
     "shuffle_audio",

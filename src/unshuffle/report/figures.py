@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.report import arrangements
+from unshuffle.report import arrangements, saliency
 from unshuffle.report.canvas import INK, TEN, WRONG, Arrays, blank, board, finished, need, palette, short, style, tile
 from unshuffle.report.read import Metrics
 
@@ -23,7 +23,8 @@ def draw(kind: str, arrays: Arrays) -> bytes:
             ``spectrogram``, and of clips scalar ``frames``, side by side. ``series``: the same three (k, channels, T)
             and ``partial_ranks``, scalar ``slices``. ``map``: ``xy`` (N, 2), ``label`` (N,), and optionally ``names``,
             ``value`` (N,), scalar ``continuous``. ``sets``: ``images`` (k, n, H, W[, 3]), ``scores`` and ``truth``
-            (k, n). Those of arrangements are told in :mod:`unshuffle.report.arrangements`.
+            (k, n). Those of arrangements are told in :mod:`unshuffle.report.arrangements`, those of what a network
+            looks at in :mod:`unshuffle.report.saliency`.
         arrays: the arrays by name.
 
     Returns:
@@ -183,7 +184,7 @@ def _sets(arrays: Arrays) -> bytes:
 
 
 KINDS: dict[str, Callable[[Arrays], bytes]] = {
-    "puzzle": _puzzle, "series": _series, "map": _map, "sets": _sets, **arrangements.KINDS,
+    "puzzle": _puzzle, "series": _series, "map": _map, "sets": _sets, **arrangements.KINDS, **saliency.KINDS,
 }  # fmt: skip
 
 

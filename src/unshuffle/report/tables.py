@@ -15,7 +15,7 @@ import numpy as np
 
 from unshuffle.types import Result
 
-_LOWER_IS_BETTER = {"mse", "rmse", "mae", "loss", "spread"}
+_LOWER_IS_BETTER = {"mse", "rmse", "mae", "loss", "spread", "error"}
 _NOTHING = "–"
 
 

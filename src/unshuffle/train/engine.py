@@ -34,6 +34,7 @@ from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder
 from unshuffle.train.journal import Journal
 from unshuffle.train.machine import Machine
+from unshuffle.train.optim import RATE
 from unshuffle.train.parts import as_read, item_shape, source_of, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
@@ -240,7 +241,7 @@ class _Run:
         seed_everything(seed)
         batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(seed, 1)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optim.rate(step, total)
+            group["lr"] = self.recipe.optim.rate(step, total) * group.get(RATE, 1.0)
         self.method.train()
         result: Step = self.method(batch)
         bad = not torch.isfinite(result.loss)
@@ -280,16 +281,18 @@ class _Run:
         count = 0
         for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
             raw = self._readable(loaded, done, least=0)
-            if raw is None:
+            if raw is None or len(raw.items) < getattr(self.plan.transform, "least", 1):
                 continue
             seed_everything(mix(self.recipe.seed, k))
             result = self.method(self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k))))
             for key, value in {"loss": result.loss, **result.logs}.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
             count += len(raw.items)
-        means = {k: v / max(1, count) for k, v in sums.items()}
+        if not count:
+            return
+        means = {k: v / count for k, v in sums.items()}
         self._log(done, epoch, "holdout", means, None)
-        if means and means["loss"] < self.best:
+        if means["loss"] < self.best:
             self.best = means["loss"]
             self._write(done, "best")
 

@@ -7,6 +7,8 @@ from unshuffle.data.named.labelled import Labelled, labelled
 from unshuffle.data.named.layout import Layout
 from unshuffle.data.named.mnist import MNIST
 from unshuffle.data.named.nsynth import NSynth
+from unshuffle.data.named.ranked import RankedFolders, RankTable
+from unshuffle.data.named.relative import OSR, PubFig
 from unshuffle.data.named.ssv2 import SomethingSomething
 from unshuffle.data.named.table import LabelTable
 from unshuffle.data.named.voc import VOC
@@ -20,10 +22,12 @@ ALL: dict[str, type] = {
     "ssv2": SomethingSomething,
     "mnist": MNIST,
     "cifar10": CIFAR10,
+    "osr": OSR,
+    "pubfig": PubFig,
 }
 """What the command line calls them; VQA v2 is a source of its own, as its samples are no files."""
 
 __all__ = [
-    "ALL", "CIFAR10", "MNIST", "VOC", "VQA2", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth",
-    "SomethingSomething", "SpokenDigits", "labelled",
+    "ALL", "CIFAR10", "MNIST", "OSR", "VOC", "VQA2", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth", "PubFig",
+    "RankTable", "RankedFolders", "SomethingSomething", "SpokenDigits", "labelled",
 ]  # fmt: skip

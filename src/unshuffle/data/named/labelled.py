@@ -16,6 +16,8 @@ from unshuffle.data.named.fsdd import SpokenDigits
 from unshuffle.data.named.imagenet import ImageNet
 from unshuffle.data.named.mnist import MNIST
 from unshuffle.data.named.nsynth import NSynth
+from unshuffle.data.named.ranked import RankedFolders, RankTable
+from unshuffle.data.named.relative import OSR, PubFig
 from unshuffle.data.named.ssv2 import SomethingSomething
 from unshuffle.data.named.table import LabelTable
 from unshuffle.data.named.voc import VOC
@@ -25,7 +27,20 @@ from unshuffle.data.video import Clips
 from unshuffle.values import register
 
 Items = Images | Sounds | Clips | Series
-Layouts = NSynth | SpokenDigits | ImageNet | VOC | SomethingSomething | MNIST | CIFAR10 | LabelTable
+Layouts = (
+    NSynth
+    | SpokenDigits
+    | ImageNet
+    | VOC
+    | SomethingSomething
+    | MNIST
+    | CIFAR10
+    | OSR
+    | PubFig
+    | LabelTable
+    | RankedFolders
+    | RankTable
+)
 
 
 @register

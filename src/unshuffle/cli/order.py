@@ -1,0 +1,109 @@
+"""``unshuffle order RUN FOLDER --out sorted/``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from unshuffle._files import write_atomically
+from unshuffle.cli.parsing import parse, usable_device
+
+if TYPE_CHECKING:
+    from unshuffle.evals.encoder import Encoder
+    from unshuffle.evals.ranking import Ordered
+
+TABLE, SHEET = "order.csv", "sheet.png"
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """Options of ``unshuffle order``."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run that learnt to order whole images: recipe order, or deepperm-order."""
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Folder, .zip, .tar or folder of .tar with images to put in order."""
+    out: Path = Path("sorted")
+    """Folder to write order.csv and sheet.png into."""
+    sheet: int = 48
+    """Images on the contact sheet, evenly spaced from the weakest to the strongest; 0 for no sheet."""
+    saliency: bool = True
+    """Show below each image of the sheet which pixels move the answer."""
+    seed: int = 0
+    """Of the windows that a run on sequences is asked about."""
+    batch_size: int = 256
+    """Images at a time."""
+    workers: int = 0
+    """Processes that read images."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, mps."""
+    max_unreadable: int = 100
+    """Images that may be unreadable and are skipped; one more stops the command."""
+
+
+def run(arguments: list[str]) -> int:
+    """The command."""
+    text = "Puts the images of a folder in the order that a run has learnt, weak to strong."
+    options = parse(OrderOptions, command="order", arguments=arguments, description=text)
+    from unshuffle.data.loaders import SkipLog
+    from unshuffle.evals.encoder import load
+    from unshuffle.evals.ranking import put_in_order, refuse_others
+    from unshuffle.train.progress import Terminal
+
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out} is a file; give a folder.")
+    if options.sheet < 0:
+        raise ValueError(f"--sheet must be 0 images or more; got {options.sheet}.")
+    encoder = load(options.run, device=usable_device(options.device))
+    refuse_others(encoder)
+    dataset = encoder.open(options.data)
+    terminal = Terminal()
+    skipped = SkipLog(options.max_unreadable, terminal.say)
+    terminal.start("reading", len(dataset))
+    try:
+        ordered = put_in_order(
+            encoder, dataset, seed=options.seed, batch_size=options.batch_size, workers=options.workers,
+            skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+        )  # fmt: skip
+    finally:
+        terminal.stop()
+    options.out.mkdir(parents=True, exist_ok=True)
+    written = [_write_table(options.out / TABLE, ordered, dataset.names)]
+    if options.sheet:
+        written.append(_write_sheet(encoder, dataset, ordered, options))
+    noun = f"{dataset.source.noun}s"
+    print(f"{len(ordered.index)} {noun}, weak to strong, in {' and '.join(map(str, written))}.")
+    print(f"{ordered.how} {skipped.summary()}")
+    return 0
+
+
+def _write_table(path: Path, ordered: Ordered, names: list[str]) -> Path:
+    """One row an image, weak to strong: its file, its rank from 1, its score."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["file", "rank", "score"])
+    for rank, (index, score) in enumerate(zip(ordered.index, ordered.scores), start=1):
+        table.writerow([names[index], rank, f"{score:.6g}"])
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    return path
+
+
+def _write_sheet(encoder: Encoder, dataset: Any, ordered: Ordered, options: OrderOptions) -> Path:
+    """Pictures weak to strong, with what the network looks at."""
+    from unshuffle.evals.pictures import as_pixels
+    from unshuffle.evals.ranking import sheet_of
+    from unshuffle.report.sheet import draw_sheet
+
+    shown = sheet_of(encoder, dataset, ordered, most=options.sheet, heat=options.saliency)
+    names = [dataset.names[index] for index in ordered.index[shown.places]]
+    title = f"weak to strong: {len(names)} of {len(ordered.index)}"
+    if shown.heat is not None:
+        title += "; below, the pixels that move the answer most"
+    png = draw_sheet(as_pixels(shown.pictures), names, ordered.scores[shown.places], heat=shown.heat, title=title)
+    write_atomically(options.out / SHEET, lambda file: file.write(png))
+    return options.out / SHEET
