@@ -123,6 +123,15 @@ def test_the_tables_of_relative_attributes_are_those_of_their_measured_lines(mon
     assert tables.filled(lines, text) == text
 
 
+def test_the_tables_of_restored_patches_are_those_of_their_measured_lines(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    patches = script("benchmarks/deepperm_patches.py")
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+
+    assert {mark[1] for mark in patches.MARK.findall(text)} == set(patches.SECTIONS)
+    assert patches.filled(patches.cells.read(patches.RESULTS), text) == text
+
+
 def test_on_notes_the_ranking_losses_lead_as_the_page_says():
     lines = [json.loads(line) for line in (ROOT / "benchmarks/results/shuffle_to_learn.jsonl").read_text().splitlines()]
     found = [line for line in lines if line["record"] == "result" and line["cell"].startswith("notes/")]

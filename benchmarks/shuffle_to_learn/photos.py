@@ -6,20 +6,14 @@ set, from the frozen features.
 
 from __future__ import annotations
 
-import csv
-import io
-import zipfile
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-import torch
-from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT, Data, Line, judged, pretrain, with_loss
-
 from cells import Cell
-from unshuffle.data.image import Images
+from pictures import flowers, scenes
+from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT, Line, judged, pretrain, with_loss
 from unshuffle.data.patching import Grid
 from unshuffle.evals import linear_probe
 from unshuffle.nets import AlexNet, Backbone, ResNet, SmallConv
@@ -29,30 +23,6 @@ LOSSES = (FIXED, MSE, SOFT, SAMPLED, EXACT)
 SEEDS = (0, 1)
 SIZE, SMALL_EPOCHS, LARGE_EPOCHS = 96, 15, 8
 BACKBONES: dict[str, Backbone] = {"AlexNet": AlexNet(), "ResNet-18": ResNet(depth=18, stem="standard")}
-
-
-@lru_cache
-def flowers(folder: Path, size: int = SIZE) -> Data:
-    """3,670 photographs of five kinds of flowers; the split of the file."""
-    return _pictures(folder / "flowers128.zip", "class", size)._replace(name="flowers")
-
-
-@lru_cache
-def scenes(folder: Path, size: int = SIZE) -> Data:
-    """2,688 grey photographs of eight kinds of scenes; the split of the file."""
-    return _pictures(folder / "osr_scenes_gray128.zip", "category", size)._replace(name="osr scenes")
-
-
-def _pictures(archive: Path, column: str, size: int) -> Data:
-    with zipfile.ZipFile(archive) as file:
-        rows = {row["file"]: row for row in csv.DictReader(io.TextIOWrapper(file.open("metadata.csv")))}
-    pictures = Images(size=size).open(archive)
-    rows = [rows[name] for name in pictures.names]
-    names = sorted({row[column] for row in rows})
-    labels = np.array([names.index(row[column]) for row in rows])
-    known = np.array([row["split"] == "train" for row in rows])
-    items = torch.stack([pictures[k][0] for k in range(len(rows))])
-    return Data(archive.stem, items[known], items[~known], {column: (labels[known], labels[~known])})
 
 
 def recipe(loss: str = EXACT) -> ShuffleRecipe:

@@ -19,7 +19,7 @@ from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.judge import representations
 from unshuffle.evals.puzzles import pretext_results, solve
 from unshuffle.losses import FastSoftRanking, FixedPermutations, PerturbedFenchelYoung, RankMSE
-from unshuffle.recipes import ShuffleRecipe
+from unshuffle.recipes import DeepPermRecipe, ShuffleRecipe
 from unshuffle.train.machine import Machine
 from unshuffle.train.progress import Silent
 from unshuffle.types import Result
@@ -63,7 +63,7 @@ class Pretrained(NamedTuple):
     curve: Line
 
 
-def pretrain(recipe: ShuffleRecipe, items: Tensor, *, seed: int) -> Pretrained:
+def pretrain(recipe: ShuffleRecipe | DeepPermRecipe, items: Tensor, *, seed: int) -> Pretrained:
     """Trains without labels, in a folder that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
