@@ -41,7 +41,7 @@ GRIDS = (2, 3, 4, 5)
 MODELS = ("lin", "po_u", "po_la")
 UPDATES = ("alternative", "proper", "projected")
 BATCHES = {
-    5: (64, 64), 10: (64, 64), 15: (64, 64), 80: (16, 48), 100: (16, 48), 120: (16, 48), 512: (4, 32), 1024: (2, 32),
+    5: (64, 64), 10: (64, 64), 15: (64, 64), 80: (16, 96), 100: (16, 96), 120: (16, 96), 512: (4, 32), 1024: (2, 32),
 }  # fmt: skip
 """Sets in a step, and steps, of PO-U: a few dozen small batches teach the order."""
 FLOWERS = "flowers128.zip"

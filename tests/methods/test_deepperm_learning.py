@@ -12,7 +12,7 @@ from unshuffle.evals.ordering import normalization_error
 from unshuffle.losses import AuthorsSinkhorn, MatrixObjective, NaiveSigmoid, SinkhornCrossEntropy
 from unshuffle.methods import DeepPermNet
 from unshuffle.nets import SiameseNet, SmallConv
-from unshuffle.types import Raw
+from unshuffle.types import Raw, Sets
 
 
 class Learnt(NamedTuple):
@@ -88,3 +88,12 @@ def test_only_the_sinkhorn_layer_of_ours_keeps_all_sums_at_one():
 
     assert errors[0] < 1e-5
     assert min(errors[1:]) > 1e-2
+
+
+@pytest.mark.errors
+def test_a_single_sequence_over_which_nothing_can_be_normalised_is_refused_by_name():
+    net = SiameseNet(SmallConv(4), 5, (1, 8, 8), 25, patch_features=8, hidden=8).build()
+    batch = Sets(torch.rand(1, 5, 1, 8, 8), torch.arange(1.0, 6.0).unsqueeze(0), torch.arange(5).unsqueeze(0))
+
+    with pytest.raises(ValueError, match=r"at least two sequences.*got one of 5 items"):
+        DeepPermNet(net, SinkhornCrossEntropy()).step(batch)

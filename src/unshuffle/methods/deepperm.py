@@ -24,8 +24,17 @@ class DeepPermNet(nn.Module):
         self.net, self.objective = net, objective
 
     def step(self, batch: Shuffled | Sets) -> Step:
-        """The loss of one batch of patches or of sets, which may hold ties, and how well it was put in order."""
+        """The loss of one batch of patches or of sets, which may hold ties, and how well it was put in order.
+
+        Raises:
+            ValueError: there is a single sequence, and the network normalises over a batch.
+        """
         items = batch.patches if isinstance(batch, Shuffled) else batch.items
+        if self.training and len(items) < 2 and any(isinstance(m, nn.BatchNorm1d) for m in self.net.modules()):
+            raise ValueError(
+                "DeepPermNet: `batch` must hold at least two sequences, over which the network normalises; got one of "
+                f"{items.shape[1]} items. Give more items, or shorter sequences."
+            )
         return ranking_step(self.net(items), batch.ranks, self.objective)
 
     def order(self, items: Tensor) -> Tensor:
