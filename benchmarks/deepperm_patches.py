@@ -86,25 +86,26 @@ def _cell(folder: Path, method: str, size: int, seed: int) -> list[Line]:
     began = process_time()
     done = pretrain(recipe(method, size), data.train, seed=seed)
     seconds = process_time() - began
-    probed = partial(judged, done, layer=layer, beside=beside, probe=linear_probe, seed=seed)
+    name = "deepperm" if method in LAYERS else "shuffle"
+    probed = partial(judged, done, layer=layer, beside=beside, probe=linear_probe, seed=seed, recipe=name)
     lines = probed(data, counts=(len(data.train),))
     moved = probed(others, counts=(len(others.train),))
     lines += [line for line in moved if line["record"] == "result" and "pretext" not in line["task"]]
     trained = {"record": "training", "layer": layer, "cpu_seconds": round(seconds, 1), "filters": _filters(done)}
-    return [*lines, *_solved(done, data, layer, seed), trained]
+    return [*lines, *_solved(done, data, layer, name, seed), trained]
 
 
 def _layer(method: str, size: int) -> str:
     return f"{SHUFFLE.get(method, method)}, {size} × {size}"
 
 
-def _solved(done: Pretrained, data: Data, layer: str, seed: int) -> list[Line]:
+def _solved(done: Pretrained, data: Data, layer: str, name: str, seed: int) -> list[Line]:
     """Kendall's tau of the held-out photographs; a classifier of a fixed set of orders is not asked."""
     if isinstance(done.encoder.objective, FixedPermutations):
         return []
     solved = solve(done.encoder, data.test, seed=seed)
     tau = float(permutations.kendall_tau(solved.predicted, solved.true).mean())
-    mark = stamp(data.name, "test", "deepperm")
+    mark = stamp(data.name, "test", name)
     return [as_line(Result(KENDALL, "tau", tau, len(data.test), seed, layer=layer, **mark._asdict()))]
 
 

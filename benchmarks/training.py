@@ -89,6 +89,7 @@ def judged(
     split: str = "test",
     draws: int = 1,
     puzzles: Tensor | None = None,
+    recipe: str = "shuffle",
 ) -> list[Line]:
     """Probes the encoder, and where ``beside`` names them the ``raw`` input and the ``random`` network, beside it.
 
@@ -98,7 +99,7 @@ def judged(
     both = representations(done.encoder, train, test, seed=seed)
     names = {"pretrained": layer, **beside}
     rows = {names[key]: pair for key, pair in both.pairs().items() if key in names}
-    mark = stamp(data.name, split, "shuffle")
+    mark = stamp(data.name, split, recipe)
     # Every training sees other labels: the spread is that of both.
     results = compare(rows, data.tasks(), counts, draws=draws, seed=seed, probe=probe, stamp=mark)
     if not isinstance(done.encoder.objective, FixedPermutations):
