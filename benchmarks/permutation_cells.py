@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from unshuffle import recipes, values
-from unshuffle.data import Numbers
+from unshuffle.data import Images, Numbers
 from unshuffle.data.loaders import ordered_loader
 from unshuffle.data.named import CIFAR10, MNIST, Labelled
 from unshuffle.evals.encoder import Encoder, load
@@ -40,6 +40,8 @@ from unshuffle.types import Result
 SIZES = (5, 10, 15, 80, 100, 120, 512, 1024)
 GRIDS = (2, 3, 4, 5)
 MODELS = ("lin", "po_u", "po_la")
+BEYOND = ("neighbours",)
+"""Models of mosaics that the paper does not have."""
 UPDATES = ("alternative", "proper", "projected")
 BATCHES = {
     5: (64, 64), 10: (64, 64), 15: (64, 64), 80: (16, 96), 100: (16, 96), 120: (16, 96), 512: (4, 32), 1024: (2, 32),
@@ -119,6 +121,17 @@ def mosaic(data: str, grid: int, model: str, seed: int, options: Options) -> Mos
     if data == "flowers64":
         recipe = replace(recipe, epochs=FLOWERS_EPOCHS, holdout=FLOWERS_HELD_OUT)
     return _shorter(recipe, options)
+
+
+def grey(grid: int, options: Options) -> MosaicRecipe:
+    """CIFAR-10's brightness alone.
+
+    Where its images are JPEG files, colour is stored at half the resolution and drawn out over the borders of tiles,
+    which tells neighbours by more than what continues. Of brightness each tile of 8 × 8 pixels has a block of its own.
+    """
+    recipe = mosaic("cifar10", grid, "neighbours", 0, options)
+    source = replace(cast(Labelled, recipe.source), items=Images(size=32, grey=True))
+    return replace(recipe, source=source, mean=(0.48,), deviation=(0.2,))
 
 
 def _shorter(recipe: Any, options: Options) -> Any:
@@ -299,8 +312,9 @@ def _cells() -> dict[str, Cell]:
             found += [
                 Cell(f"mosaic/{data}/{g}x{g}/{model}/seed{seed}", partial(mosaic, data, g, model, seed), put_together)
                 for g in GRIDS
-                for model in MODELS
+                for model in (*MODELS, *BEYOND)
             ]
+    found += [Cell(f"mosaic/cifar10grey/{g}x{g}/neighbours/seed0", partial(grey, g), put_together) for g in GRIDS]
     for data in ("mnist", "cifar10", "imagenet64"):
         for grid in GRIDS:
             base = f"implicit/{data}/{grid}x{grid}"

@@ -73,7 +73,7 @@ def test_what_training_held_out_is_measured_on(call, mosaic, photos):
     assert {(line["split"], line["n"]) for line in found} == {("held out", 3)}
     assert {line["metric"] for line in found} == {"mse", "accuracy"}
     kinds = [line["kind"] for line in lines(mosaic) if line["record"] == "figure"]
-    assert kinds == ["puzzle", "stages", "costs", "heat", "gradients"]
+    assert kinds == ["puzzle", "stages", "costs", "heat"]
     assert "could not be drawn" not in (mosaic / "report.html").read_text()
 
 

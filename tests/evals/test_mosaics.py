@@ -138,7 +138,7 @@ def test_sorting_is_measured_at_every_size_and_interval():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("model", ["po-la", "lin-assign"])
+@pytest.mark.parametrize("model", ["po-la", "lin-assign", "neighbours"])
 def test_figures_of_mosaics_can_be_drawn(model, channels, tmp_path):
     net = MosaicNet(model, 2, 3, (channels, 4, 5), width=2, hidden=4).build()
     arranging = Encoder(net, Shuffle(Tiles(2, 3)), (channels, 8, 15))
@@ -147,7 +147,8 @@ def test_figures_of_mosaics_can_be_drawn(model, channels, tmp_path):
     figures = mosaic_figures(tmp_path, arranging, items, rebuild(arranging, items))
 
     kinds = [figure.kind for figure in figures]
-    assert kinds == (["puzzle"] if model == "lin-assign" else ["puzzle", "stages", "costs", "heat", "gradients"])
+    expected = {"lin-assign": ["puzzle"], "neighbours": ["puzzle", "stages", "costs", "heat"]}
+    assert kinds == expected.get(model, ["puzzle", "stages", "costs", "heat", "gradients"])
     for figure in figures:
         with np.load(tmp_path / "figures" / figure.file) as arrays:
             assert draw(figure.kind, dict(arrays)).startswith(b"\x89PNG")

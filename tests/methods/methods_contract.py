@@ -23,6 +23,7 @@ from unshuffle.methods import (
     AnswerNet,
     ArrangeToClassify,
     DeepPermNet,
+    LearnNeighbours,
     LearnToAnswer,
     LearnToArrange,
     LearnToClassify,
@@ -101,6 +102,14 @@ def _arrange(model: Model) -> Case:
     return Case(
         f"LearnToArrange-{model}", lambda: LearnToArrange(net.build()), _tiles,
         lambda size: torch.randn(size, 4, 1, 6, 6), 27, None,
+    )  # fmt: skip
+
+
+def _learn_neighbours() -> Case:
+    net = MosaicNet("neighbours", 2, 2, (1, 6, 6), width=3, hidden=8)
+    return Case(
+        "LearnNeighbours", lambda: LearnNeighbours(net.build()), _tiles,
+        lambda size: torch.randn(size, 4, 1, 6, 6), 4 * (3 * 6 + 64), None,
     )  # fmt: skip
 
 
@@ -200,6 +209,7 @@ def _deepperm_of_sets(name: str) -> Case:
 
 _CONTRACTS = {
     LearnToArrange: [_arrange(model) for model in MODELS],
+    LearnNeighbours: [_learn_neighbours()],
     ArrangeToClassify: [_arrange_to_classify(model) for model in ("po-u", "lin-assign")],
     LearnToClassify: [_classify()],
     ShuffleToLearn: [_shuffle_to_learn(name) for name in OBJECTIVES],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unshuffle.ops.assignment import assign
+from unshuffle.ops.neighbours import arrange_by_neighbours
 from unshuffle.ops.ordering import arrange_by_costs, order_by_costs
 from unshuffle.ops.sinkhorn import gumbel_sinkhorn, sinkhorn
 from unshuffle.ops.transport import transport
@@ -196,6 +197,12 @@ def arranged(costs: Tensor, *, temperature: float, **options: Any) -> Tensor:
     return arrange_by_costs(there, shape, step_size=1 / temperature, steps=1, iterations=1, **options)
 
 
+def beside(costs: Tensor, *, temperature: float, **options: Any) -> Tensor:
+    """Items in a row by their neighbours, at one temperature; few steps, for they are unrolled."""
+    there, n = (costs.unsqueeze(-3), costs.shape[-1]) if costs.ndim > 1 else (costs, 0)
+    return arrange_by_neighbours(there, (n,), temperatures=(temperature,) * 2, steps=2, iterations=1, **options)
+
+
 _ORDERED = Case(
     name="order_by_costs",
     operator=ordered,
@@ -222,6 +229,23 @@ CONTRACTS = {
             name="arrange_by_costs",
             operator=arranged,
             lacks={**_ORDERED.lacks, "mask": "as many items as places"},
+        )
+    ],
+    arrange_by_neighbours: [
+        replace(
+            _ORDERED,
+            name="arrange_by_neighbours",
+            operator=beside,
+            choice="",
+            lacks={
+                **_ORDERED.lacks,
+                "offsets": "an item dear beside all others is best put at the end",
+                "strength": "it has two temperatures",
+                "hard limit": "annealing of a programme that is not convex",
+                "huge scores": "sums of costs must be numbers",
+                "mask": "as many items as places",
+                "choice": "the operator has no such option",
+            },
         )
     ],
     transport: [_TRANSPORT],

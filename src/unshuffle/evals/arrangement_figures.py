@@ -20,12 +20,15 @@ from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.mosaics import Rebuilt, parts_of
 from unshuffle.evals.pictures import as_pixels, write_arrays
 from unshuffle.methods.arrangers import Arranger
+from unshuffle.methods.neighbours import NeighbourOptimizer
 from unshuffle.methods.permopt import LinearAssigner
 from unshuffle.nets.pairwise import PairwiseCost
 from unshuffle.types import Figure
 
 AXES = ("left to right", "top to bottom")
 """Of a grid, in the order of the figures; the channels of its costs are rows (top to bottom) first."""
+SHOWN_STAGES = 7
+"""Stages of the inner optimisation that are shown at the most, evenly spaced, from the first on."""
 RANGES = ((0.0, 1.0), (0.0, 1000.0))
 
 
@@ -79,6 +82,8 @@ def _analysis(folder: Path, encoder: Encoder, tiles: Tensor, most: Tensor) -> li
     patches = cast(Tiles, parts_of(encoder)[1].patches)
     if min(patches.rows, patches.columns) < 2:
         return []  # a sequence has one axis only, and no grid of costs
+    if isinstance(parts_of(encoder)[0].place, NeighbourOptimizer):
+        return [_neighbours(folder, encoder, tiles[len(tiles) // 2]), _sensitivity(folder, encoder, most)]
     return [
         _costs(folder, encoder, tiles[len(tiles) // 2]), _sensitivity(folder, encoder, most),
         _gradients(folder, encoder, tiles),
@@ -99,11 +104,12 @@ def _before_and_after(
 @torch.no_grad()
 def _stages(folder: Path, encoder: Encoder, tiles: Tensor, shuffled: Tensor) -> Figure:
     found = parts_of(encoder)[0].eval().stages(shuffled)
-    soft = [(p.mT.to(shuffled) @ shuffled.flatten(2)).reshape(shuffled.shape) for p in found]
+    steps = range(0, len(found), -(-(len(found) - 1) // (SHOWN_STAGES - 1)) or 1)
+    soft = [(found[k].mT.to(shuffled) @ shuffled.flatten(2)).reshape(shuffled.shape) for k in steps]
     pictures = [_pictures(encoder, part) for part in (shuffled, *soft, tiles)]
-    names = ["shuffled", "start", *(f"step {k}" for k in range(1, len(soft))), "truth"]
+    names = ["shuffled", "start", *(f"step {k}" for k in steps[1:]), "truth"]
     arrays = {"stages": np.stack(pictures), "names": np.array(names)}
-    caption = "The softly arranged images before the first step of the inner optimisation, and after every one."
+    caption = "The softly arranged images before the first step of the inner optimisation, and after the steps named."
     return Figure("stages", write_arrays(folder, "stages", arrays), "Mosaics as they are optimised", caption)
 
 
@@ -125,8 +131,29 @@ def _costs(folder: Path, encoder: Encoder, image: Tensor) -> Figure:
     return Figure("costs", write_arrays(folder, "costs", arrays), "Costs of pairs of tiles", caption)
 
 
+@torch.no_grad()
+def _neighbours(folder: Path, encoder: Encoder, image: Tensor) -> Figure:
+    """What it costs that the column's tile continues the row's, less the median, the tiles in their right order."""
+    net, transform = parts_of(encoder)
+    patches = cast(Tiles, transform.patches)
+    places = torch.arange(patches.count).reshape(patches.rows, patches.columns)
+    order = torch.stack([places.flatten(), places.mT.flatten()])  # row by row, and column by column
+    found = _axes_in_order(net.costs(image.unsqueeze(0)))[0].double().cpu()
+    costs = torch.stack([c[o][:, o] for c, o in zip(found, order)])
+    seen = torch.from_numpy(_pixels(encoder, image))
+    arrays = {
+        "costs": (costs - costs.flatten(1).median(-1).values[:, None, None]).numpy(),
+        "tiles": torch.stack([seen[o] for o in order]).numpy(), "names": np.array(AXES),
+    }  # fmt: skip
+    caption = (
+        "Blue: the tile over the column is likely to stand right of (below) the tile at the left of the row. True "
+        "neighbours lie right above the diagonal, but where a line of the mosaic ends."
+    )
+    return Figure("costs", write_arrays(folder, "costs", arrays), "Who continues whom", caption)
+
+
 def _sensitivity(folder: Path, encoder: Encoder, images: Tensor) -> Figure:
-    """The mean magnitude of the gradient of |F| at each pixel of a tile."""
+    """The mean magnitude of the gradient of what is compared, |F| or costs of neighbours, at each pixel of a tile."""
     net, _ = parts_of(encoder)
     tiles = images.detach().clone().requires_grad_()
     found = _axes_in_order(net.costs(tiles)).abs().sum((0, 2, 3))
@@ -137,7 +164,8 @@ def _sensitivity(folder: Path, encoder: Encoder, images: Tensor) -> Figure:
     arrays = {
         "values": torch.stack(maps).double().cpu().numpy(), "names": np.array(AXES), "positive": np.array(True),
     }  # fmt: skip
-    caption = "Mean magnitude of the gradient of |F| at every pixel of a tile, over the pairs of many images."
+    compared = "the costs of neighbours" if isinstance(net.place, NeighbourOptimizer) else "|F|"
+    caption = f"Mean magnitude of the gradient of {compared} at every pixel of a tile, over the pairs of many images."
     return Figure("heat", write_arrays(folder, "sensitivity", arrays), "Where on a tile the comparison looks", caption)
 
 

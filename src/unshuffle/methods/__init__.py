@@ -2,14 +2,24 @@
 
 from unshuffle.methods.answering import Answerer, AnswerNet, LearnToAnswer
 from unshuffle.methods.arrangers import Arranger, MosaicNet, NumberNet
-from unshuffle.methods.arranging import ArrangeToClassify, LearnToArrange, LearnToClassify
+from unshuffle.methods.arranging import ArrangeToClassify, LearnNeighbours, LearnToArrange, LearnToClassify
 from unshuffle.methods.deepperm import DeepPermNet
+from unshuffle.methods.neighbours import NeighbourOptimizer
 from unshuffle.methods.ordering import LearnToOrder
 from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, Ordered, PermutationOptimizer
 from unshuffle.methods.set_reader import SetReader, SetReading
 from unshuffle.methods.shuffle import ShuffleToLearn
 
-ALL = (ShuffleToLearn, LearnToOrder, LearnToArrange, ArrangeToClassify, LearnToClassify, LearnToAnswer, DeepPermNet)
+ALL = (
+    ShuffleToLearn,
+    LearnToOrder,
+    LearnToArrange,
+    LearnNeighbours,
+    ArrangeToClassify,
+    LearnToClassify,
+    LearnToAnswer,
+    DeepPermNet,
+)
 
 __all__ = [
     "ALL",
@@ -19,12 +29,14 @@ __all__ = [
     "Arranger",
     "DeepPermNet",
     "GridOptimizer",
+    "LearnNeighbours",
     "LearnToAnswer",
     "LearnToArrange",
     "LearnToClassify",
     "LearnToOrder",
     "LinearAssigner",
     "MosaicNet",
+    "NeighbourOptimizer",
     "NumberNet",
     "Ordered",
     "PermutationOptimizer",

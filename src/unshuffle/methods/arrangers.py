@@ -1,7 +1,8 @@
 """Networks that arrange sets: numbers into a sequence, tiles into a mosaic; built from frozen values.
 
 Each is something that sees one item alone, and something that places all items of a set: by an optimised permutation
-(PO-U from a uniform start, PO-LA from a linear one), or by the linear assignment alone (LinAssign).
+(PO-U from a uniform start, PO-LA from a linear one), by the linear assignment alone (LinAssign), or, tiles, by who
+continues whom (neighbours).
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from unshuffle import _check, ops
+from unshuffle.methods.neighbours import NeighbourOptimizer
 from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, Ordered, PermutationOptimizer
+from unshuffle.nets.sides import TileSides
 from unshuffle.nets.tiles import TileFeatures
 from unshuffle.ops.descent import Update
 from unshuffle.values import register
 
 Model = Literal["po-u", "po-la", "lin-assign"]
 MODELS = ("po-u", "po-la", "lin-assign")
+MosaicModel = Literal["po-u", "po-la", "lin-assign", "neighbours"]
+MOSAIC_MODELS = (*MODELS, "neighbours")
 NO_CLIP = float("inf")
+
+
+Place = PermutationOptimizer | GridOptimizer | LinearAssigner | NeighbourOptimizer
 
 
 class Arranger(nn.Module):
@@ -32,7 +40,7 @@ class Arranger(nn.Module):
         place: a module of :mod:`unshuffle.methods.permopt`.
     """
 
-    def __init__(self, see: nn.Module, place: PermutationOptimizer | GridOptimizer | LinearAssigner) -> None:
+    def __init__(self, see: nn.Module, place: Place) -> None:
         super().__init__()
         self.see, self.place = see, place
 
@@ -41,7 +49,9 @@ class Arranger(nn.Module):
         return self.place(self.see(items), carried=items)
 
     def places(self, items: Float[Tensor, "batch n *item"]) -> Int[Tensor, "batch n"]:
-        """The one position of every item, from 0, by the permutation nearest to the soft one."""
+        """The one position of every item, from 0: by the permutation nearest to the soft one, or by neighbours."""
+        if isinstance(self.place, NeighbourOptimizer):
+            return self.place.positions(self.see(items))
         return nearest(self(items).permutation)
 
     def embed(self, items: Float[Tensor, "batch n *item"]) -> Float[Tensor, "batch d"]:
@@ -51,16 +61,24 @@ class Arranger(nn.Module):
     def costs(self, items: Float[Tensor, "batch n *item"]) -> Float[Tensor, "batch axes n n"]:
         """F of every pair and axis before it is normalised: negative where the row's item should come first.
 
+        Of neighbours, what it costs that the column's item stands right behind the row's.
+
         Raises:
             ValueError: a linear assignment compares no items.
         """
-        return self._comparer().compare(self.see(items))
+        if isinstance(self.place, NeighbourOptimizer):
+            return self.place.costs(self.see(items))[0]
+        if isinstance(self.place, LinearAssigner):
+            raise ValueError("costs: LinAssign compares no items; it has none.")
+        return self.place.compare(self.see(items))
 
     @torch.no_grad()
     def stages(self, items: Float[Tensor, "batch n *item"]) -> list[Tensor]:
         """The soft permutations before the first inner step, after it, and so on; only one where there are no steps."""
         if isinstance(self.place, LinearAssigner):
             return [self(items).permutation]
+        if isinstance(self.place, NeighbourOptimizer):
+            return self.place.stages(self.see(items))
         seen, steps = self.see(items), self.place.steps
         found = []
         try:
@@ -73,13 +91,10 @@ class Arranger(nn.Module):
 
     @property
     def step_size(self) -> Tensor | None:
-        """The learnt step size as it is used, its absolute value; None of a linear assignment."""
-        return None if isinstance(self.place, LinearAssigner) else self.place.step_size.detach().abs()
-
-    def _comparer(self) -> PermutationOptimizer | GridOptimizer:
-        if isinstance(self.place, LinearAssigner):
-            raise ValueError("costs: LinAssign compares no items; it has none.")
-        return self.place
+        """The learnt step size as it is used, its absolute value; None where there is none to learn."""
+        if isinstance(self.place, (LinearAssigner, NeighbourOptimizer)):
+            return None
+        return self.place.step_size.detach().abs()
 
 
 def nearest(permutation: Float[Tensor, "batch n n"]) -> Int[Tensor, "batch n"]:
@@ -129,10 +144,12 @@ class NumberNet:
 class MosaicNet:
     """Describes an :class:`Arranger` of tiles: enough to build it again.
 
-    Source: Zhang et al. 2019, appendix F.2 and figure 10.
+    Of ``neighbours``, only ``width`` and ``hidden`` count.
+
+    Source: Zhang et al. 2019, appendix F.2 and figure 10; ``neighbours`` is ours.
     """
 
-    model: Model
+    model: MosaicModel
     rows: int
     columns: int
     tile_shape: tuple[int, ...]
@@ -144,10 +161,13 @@ class MosaicNet:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        _check.one_of("MosaicNet", "model", self.model, MODELS)
+        _check.one_of("MosaicNet", "model", self.model, MOSAIC_MODELS)
 
     def build(self) -> Arranger:
         """The network, with fresh weights."""
+        if self.model == "neighbours":
+            sides = TileSides(self.tile_shape, self.width)
+            return Arranger(sides, NeighbourOptimizer(sides.sides, (self.rows, self.columns), hidden=self.hidden))
         see = TileFeatures(self.tile_shape, self.width)
         clip = NO_CLIP if self.clip is None else self.clip
         if self.model == "lin-assign":
@@ -164,6 +184,6 @@ def size_of(net: Arranger) -> int | None:
     """How many items a set must have; None where any number will do."""
     if isinstance(net.place, PermutationOptimizer) and net.place.start is None:
         return None
-    if isinstance(net.place, GridOptimizer):
+    if isinstance(net.place, (GridOptimizer, NeighbourOptimizer)):
         return int(torch.Size(net.place.shape).numel())
     return cast(nn.Linear, net.place.start.places).out_features  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from unshuffle import _dist, permutations
 from unshuffle.methods.arrangers import Arranger, nearest
+from unshuffle.methods.neighbours import Chances, NeighbourOptimizer
 from unshuffle.types import Raw, Shuffled, Step
 
 
@@ -34,6 +35,59 @@ class LearnToArrange(nn.Module):
     def embed(self, items: Tensor) -> Tensor:
         """(B, n, ...) sets to (B, d), the same for every order of their items."""
         return self.net.embed(items)
+
+
+class LearnNeighbours(nn.Module):
+    """Learns which tile continues which, by cross-entropies; the squared error of a whole mosaic says little of each.
+
+    Every tile is asked, for each of its four sides, which of the others is its neighbour there, or that none is; and,
+    by itself, where it stands. Placing them is part of no loss: it answers all of these questions at once.
+
+    Args:
+        net: arranges by neighbours.
+
+    Raises:
+        TypeError: it arranges in another way.
+    """
+
+    def __init__(self, net: Arranger) -> None:
+        super().__init__()
+        if not isinstance(net.place, NeighbourOptimizer):
+            raise TypeError(
+                f"LearnNeighbours: `net` must place tiles by a NeighbourOptimizer; got {type(net.place).__name__}. "
+                "Train others by LearnToArrange."
+            )
+        self.net, self.place = net, net.place
+
+    def step(self, batch: Shuffled) -> Step:
+        """The loss of one batch: the mean over sides, and a quarter of that of places; and how tiles were placed."""
+        seen = self.net.see(batch.patches)
+        position = batch.ranks.long() - 1
+        loss = _dist.global_mean(neighbour_entropy(self.place.chances(seen), position, self.place.shape))
+        with torch.no_grad():
+            permutation = self.place.permutation(seen.detach())
+        return Step(loss, {"loss": loss.detach(), **placed(self.net, permutation, batch.ranks)})
+
+    def embed(self, items: Tensor) -> Tensor:
+        """(B, n, C, h, w) tiles to (B, d), the same for every order of them."""
+        return self.net.embed(items)
+
+
+def neighbour_entropy(chances: Chances, position: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Minus the log-probability of the right neighbours, and a quarter of that of the right places; the mean, (B,)."""
+    n = position.shape[-1]
+    place = torch.arange(n, device=position.device).reshape(shape)
+    nobody = nn.functional.pad(place, (1, 1, 1, 1), value=n)
+    beyond = {"next": (nobody[2:, 1:-1], nobody[1:-1, 2:]), "previous": (nobody[:-2, 1:-1], nobody[1:-1, :-2])}
+    # Which tile stands at each place; at none, number n.
+    standing = nn.functional.pad(position.argsort(-1), (0, 1), value=n)
+    found = -chances.places.gather(-1, position.unsqueeze(-1)).squeeze(-1) / 4
+    for side, places in beyond.items():
+        for axis, there in enumerate(places):
+            right = standing.gather(-1, there.flatten()[position])
+            said = getattr(chances, side)[:, axis]
+            found = found - said.gather(-1, right.unsqueeze(-1)).squeeze(-1) / 4
+    return found.mean(-1)
 
 
 class ArrangeToClassify(nn.Module):

@@ -94,7 +94,7 @@ class PermutationOptimizer(nn.Module):
     ) -> Ordered:
         """The items, or what is ``carried`` in their stead, softly in order; those that ``mask`` says are absent, 0."""
         permutation = self.permutation(items, mask)
-        return Ordered(_placed(permutation, _present(items if carried is None else carried, mask)), permutation)
+        return Ordered(placed(permutation, _present(items if carried is None else carried, mask)), permutation)
 
     @torch.no_grad()
     def hard(
@@ -105,7 +105,7 @@ class PermutationOptimizer(nn.Module):
     ) -> Ordered:
         """The same with every item at one position: the permutation nearest to the soft one; no gradient."""
         permutation = _nearest(self.permutation(items, mask), mask)
-        return Ordered(_placed(permutation, _present(items if carried is None else carried, mask)), permutation)
+        return Ordered(placed(permutation, _present(items if carried is None else carried, mask)), permutation)
 
     def permutation(
         self, items: Float[Tensor, "batch n d"], mask: Bool[Tensor, "batch n"] | None = None
@@ -119,7 +119,7 @@ class PermutationOptimizer(nn.Module):
         )  # fmt: skip
 
 
-class _OfOneSize(nn.Module):
+class OfOneSize(nn.Module):
     """What places the items of sets that all have the same number of them."""
 
     def forward(
@@ -127,20 +127,20 @@ class _OfOneSize(nn.Module):
     ) -> Ordered:
         """The items, or what is ``carried`` in their stead, softly in their places."""
         permutation = self.permutation(items)
-        return Ordered(_placed(permutation, items if carried is None else carried), permutation)
+        return Ordered(placed(permutation, items if carried is None else carried), permutation)
 
     @torch.no_grad()
     def hard(self, items: Float[Tensor, "batch n d"], carried: Float[Tensor, "batch n *item"] | None = None) -> Ordered:
         """The same with every item at one place: the permutation nearest to the soft one; no gradient."""
         permutation = _nearest(self.permutation(items))
-        return Ordered(_placed(permutation, items if carried is None else carried), permutation)
+        return Ordered(placed(permutation, items if carried is None else carried), permutation)
 
     def permutation(self, items: Float[Tensor, "batch n d"]) -> Float[Tensor, "batch n n"]:
         """The soft permutation alone."""
         raise NotImplementedError
 
 
-class GridOptimizer(_OfOneSize):
+class GridOptimizer(OfOneSize):
     """Places the items of a set on a grid, or on a lattice of any axes, by learnt costs along each axis.
 
     Args:
@@ -196,7 +196,7 @@ class GridOptimizer(_OfOneSize):
         )  # fmt: skip
 
 
-class LinearAssigner(_OfOneSize):
+class LinearAssigner(OfOneSize):
     """Gives each item its position by a linear map of that item alone: the baseline LinAssign.
 
     Args:
@@ -252,7 +252,7 @@ def _present(items: Tensor, mask: Tensor | None) -> Tensor:
     return items if mask is None else torch.where(mask.reshape(*mask.shape, *[1] * (items.ndim - 2)), items, 0.0)
 
 
-def _placed(permutation: Tensor, carried: Tensor) -> Tensor:
+def placed(permutation: Tensor, carried: Tensor) -> Tensor:
     return (permutation.mT.to(carried.dtype) @ carried.flatten(2)).reshape(carried.shape)
 
 

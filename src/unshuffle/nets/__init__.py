@@ -10,6 +10,7 @@ from unshuffle.nets.pairwise import PairwiseCost
 from unshuffle.nets.resnet import ResNet
 from unshuffle.nets.scorers import ContextFree, ContextFreeNet, ItemNet, ItemScorer
 from unshuffle.nets.siamese import Siamese, SiameseNet
+from unshuffle.nets.sides import NeighbourNet, TileSides
 from unshuffle.nets.small import SmallConv
 from unshuffle.nets.tiles import TileFeatures
 from unshuffle.nets.timm import Timm
@@ -30,6 +31,7 @@ __all__ = [
     "Counter",
     "ItemNet",
     "ItemScorer",
+    "NeighbourNet",
     "PairwiseCost",
     "QuestionEncoder",
     "ResNet",
@@ -37,6 +39,7 @@ __all__ = [
     "SiameseNet",
     "SmallConv",
     "TileFeatures",
+    "TileSides",
     "Timm",
     "fresh",
 ]

@@ -7,6 +7,8 @@ Operators on sets take ``(..., n)`` with a ``dim``, and ranks count from 1; oper
 
 from unshuffle.ops.assignment import assign
 from unshuffle.ops.blackbox import blackbox, blackbox_rank
+from unshuffle.ops.local_search import settle_neighbours
+from unshuffle.ops.neighbours import arrange_by_neighbours, neighbour_cost, neighbour_gradient
 from unshuffle.ops.noise import Noise
 from unshuffle.ops.ordering import (
     arrange_by_costs,
@@ -44,6 +46,7 @@ ALL = (
     transport,
     order_by_costs,
     arrange_by_costs,
+    arrange_by_neighbours,
 )
 
 __all__ = [
@@ -52,11 +55,14 @@ __all__ = [
     "Noise",
     "Transport",
     "arrange_by_costs",
+    "arrange_by_neighbours",
     "arrangement_cost",
     "assign",
     "blackbox",
     "blackbox_rank",
     "gumbel_sinkhorn",
+    "neighbour_cost",
+    "neighbour_gradient",
     "neural_sort",
     "order_by_costs",
     "ordering_cost",
@@ -65,6 +71,7 @@ __all__ = [
     "perturbed",
     "perturbed_rank",
     "perturbed_sort",
+    "settle_neighbours",
     "sinkhorn",
     "soft_rank",
     "soft_sort",
