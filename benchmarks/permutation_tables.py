@@ -107,8 +107,9 @@ def _sets(line: dict[str, Any] | None) -> str:
     if line is None:
         return "–"
     recipe = line["settings"]["recipe"]
+    sets, size = recipe["source"]["sets"], recipe["source"]["size"]
     falling = ", rate falling" if recipe["optim"]["type"] == "AdamW" else ""
-    return f"{recipe['source']['sets']:,} sets of {recipe['source']['size']}, batches of {recipe['batch_size']}{falling}"
+    return f"{sets:,} sets of {size}, batches of {recipe['batch_size']}{falling}"
 
 
 def mosaics(done: Done) -> str:
