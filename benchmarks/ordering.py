@@ -13,11 +13,10 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +38,7 @@ _SAME, _OUR_FLOAT32 = 1e-9, 1e-3
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """Sets of n items with d features, compared by so many hidden units, ordered in so many steps."""
 
     what: str
