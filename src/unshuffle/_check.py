@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,22 @@ def not_negative(function: str, name: str, value: float) -> None:
     """Refuses numbers below zero (and NaN)."""
     if not value >= 0:
         raise ValueError(f"{function}: `{name}` must be 0 or more; got {value}.")
+
+
+def share(function: str, name: str, value: float) -> None:
+    """Refuses numbers that are no share of a whole."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{function}: `{name}` must be from 0 to 1; got {value}.")
+
+
+def interval(
+    function: str, name: str, value: tuple[float, float], *, least: float = -math.inf, most: float = math.inf
+) -> None:
+    """Refuses pairs of bounds that are in the wrong order or go too far."""
+    if len(value) != 2 or not least <= value[0] <= value[1] <= most:
+        raise ValueError(
+            f"{function}: `{name}` must be two numbers from {least} to {most}, the smaller first; got {value}."
+        )
 
 
 def one_of(function: str, name: str, value: object, accepted: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """The nouns that flow from floor to floor.
 
-Loaders yield :class:`Raw`; a transform of :mod:`unshuffle.data` makes :class:`Shuffled`, :class:`Sets` or
-:class:`Asked` of it; a method's ``step`` makes a :class:`Step` of those; an evaluation writes :class:`Result` and
+Loaders yield :class:`Raw`; a transform of :mod:`unshuffle.data` makes :class:`Shuffled`, :class:`Views`, :class:`Sets`
+or :class:`Asked` of it; a method's ``step`` makes a :class:`Step` of those; an evaluation writes :class:`Result` and
 :class:`Figure` lines into a run's ``results.jsonl``, and the report reads nothing else. Every batch carries ``index``,
 the place of its samples in their data set.
 """
@@ -49,6 +49,18 @@ class Sets(NamedTuple):
     items: Tensor
     ranks: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
+
+
+class Views(NamedTuple):
+    """Several random views of each image: ``views[v]`` is (B, C, h_v, w_v) float, normalised.
+
+    Views of one size stand next to each other, the large, global ones first. ``index`` is (B,). ``label`` is that of
+    the image, or None where the data has none.
+    """
+
+    views: tuple[Tensor, ...]
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
+    label: Tensor | None = None
 
 
 class Questions(NamedTuple):

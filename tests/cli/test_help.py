@@ -15,7 +15,7 @@ from unshuffle.train.machine import Machine
 
 def test_the_list_of_commands():
     """A snapshot: an issue changes it, a whim does not."""
-    assert list(COMMANDS) == ["demo", "train", "embed", "eval", "solve", "order", "report", "recipes"]
+    assert list(COMMANDS) == ["demo", "train", "embed", "eval", "search", "solve", "order", "report", "recipes"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
@@ -39,7 +39,7 @@ def test_every_command_has_help(command, flag, call):
     assert done.err == ""
 
 
-@pytest.mark.parametrize("command", ["demo", "embed", "eval", "solve", "order"])
+@pytest.mark.parametrize("command", ["demo", "embed", "eval", "search", "solve", "order"])
 def test_every_option_of_a_command_says_what_it_does(command, call):
     assert_explained(call(command, "--help").out)
 
@@ -61,7 +61,10 @@ def paths(value: object, prefix: str = "") -> list[str]:
         inner, name = getattr(value, field.name), prefix + field.name.replace("_", "-")
         if inner is None and any(dataclasses.is_dataclass(kind) for kind in typing.get_args(hints[field.name])):
             continue
-        found += paths(inner, f"{name}.") if dataclasses.is_dataclass(inner) else [name]
+        several = inner if isinstance(inner, tuple) and inner and dataclasses.is_dataclass(inner[0]) else ()
+        nested = {f"{name}.{place}.": one for place, one in enumerate(several)}
+        nested |= {f"{name}.": inner} if dataclasses.is_dataclass(inner) else {}
+        found += [path for where, one in nested.items() for path in paths(one, where)] if nested else [name]
     return found
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unshuffle.evals import knn_predict, knn_probe, nearest_probe, neighbours
+from unshuffle.evals import knn_predict, knn_probe, nearest, nearest_probe, neighbours
 
 
 def by_hand(features, labels, test_features, k, temperature, num_classes):
@@ -40,7 +40,9 @@ def test_equals_the_vote_taken_by_hand(bank, k, temperature):
 def test_chunks_change_nothing(bank, monkeypatch):
     features, labels, queries = bank
     whole = knn_predict(features, labels, queries)
-    monkeypatch.setattr(neighbours, "_CHUNK", 7 * len(features))
+    monkeypatch.setattr(nearest, "_QUERIES", 7)
+    monkeypatch.setattr(nearest, "_BANK_VALUES", 11 * features.shape[1])
+    monkeypatch.setattr(neighbours, "_SUMS", 12)
     assert (knn_predict(features, labels, queries) == whole).all()
 
 

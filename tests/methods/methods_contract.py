@@ -14,15 +14,19 @@ from unshuffle.losses import (
     AuthorsSinkhorn,
     FastSoftRanking,
     FixedPermutations,
+    GroupOrder,
+    InfoNCE,
     NaiveSigmoid,
     PerturbedFenchelYoung,
     RankMSE,
     SinkhornCrossEntropy,
+    Triplet,
 )
 from unshuffle.methods import (
     AnswerNet,
     ArrangeToClassify,
     DeepPermNet,
+    LearnFromViews,
     LearnNeighbours,
     LearnToAnswer,
     LearnToArrange,
@@ -33,9 +37,9 @@ from unshuffle.methods import (
     ShuffleToLearn,
 )
 from unshuffle.methods.arrangers import MODELS, Model
-from unshuffle.nets import ClassifierNet, ContextFreeNet, ItemNet, SiameseNet, SmallConv
+from unshuffle.nets import ClassifierNet, ContextFreeNet, ItemNet, ProjectedNet, Projector, SiameseNet, SmallConv
 from unshuffle.permutations import SpreadOut, sample, to_ranks
-from unshuffle.types import Asked, Questions, Raw, Sets, Shuffled
+from unshuffle.types import Asked, Questions, Raw, Sets, Shuffled, Views
 
 OBJECTIVES = {
     "perturbed": PerturbedFenchelYoung(sigma=0.5),
@@ -44,6 +48,7 @@ OBJECTIVES = {
     "mse": RankMSE(),
     "fixed": FixedPermutations(SpreadOut(6)),
 }
+VIEWS = {"groups": GroupOrder(4.0), "softmax": InfoNCE(), "triplets": Triplet()}
 MATRICES = {"sinkhorn": SinkhornCrossEntropy(), "authors": AuthorsSinkhorn(), "naive": NaiveSigmoid()}
 
 
@@ -207,6 +212,20 @@ def _deepperm_of_sets(name: str) -> Case:
     )  # fmt: skip
 
 
+def _learn_from_views(name: str, parts: int) -> Case:
+    net = ProjectedNet(SmallConv(4), (1, 8, 8), Projector(16, 8))
+
+    def batch(size: int) -> Views:
+        images = torch.randn(size, 1, 8, 8)
+        near = [images + 0.3 * torch.randn_like(images) for _ in range(2)]
+        return Views((*near, near[0][..., :5, :5]), torch.arange(size))  # and a small one
+
+    return Case(
+        f"LearnFromViews-{name}-{parts}", lambda: LearnFromViews(net.build(), VIEWS[name], positives=2, parts=parts),
+        batch, lambda size: torch.randn(size, 1, 8, 8), 12, None, ("loss", "matched"),
+    )  # fmt: skip
+
+
 _CONTRACTS = {
     LearnToArrange: [_arrange(model) for model in MODELS],
     LearnNeighbours: [_learn_neighbours()],
@@ -215,6 +234,7 @@ _CONTRACTS = {
     ShuffleToLearn: [_shuffle_to_learn(name) for name in OBJECTIVES],
     DeepPermNet: [make(name) for make in (_deepperm_of_patches, _deepperm_of_sets) for name in MATRICES],
     LearnToOrder: [_learn_to_order(name) for name in OBJECTIVES if name != "fixed"],
+    LearnFromViews: [*(_learn_from_views(name, 1) for name in VIEWS), _learn_from_views("groups", 2)],
     LearnToAnswer: [
         _learn_to_answer("alone", None),
         _learn_to_answer("LSTM", SetReading(False, 3, 6, units=5)),

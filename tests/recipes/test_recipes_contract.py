@@ -33,6 +33,7 @@ from unshuffle.recipes import (
     OrderRecipe,
     SequenceRecipe,
     ShuffleRecipe,
+    ViewsRecipe,
 )
 from unshuffle.train.progress import Silent
 
@@ -52,6 +53,8 @@ HUGE = {
             "deepperm_imagenet",
             "deepperm_osr",
             "deepperm_pubfig",
+            "groco_imagenet",
+            "simclr_imagenet",
         )
     )
     or "classify" in name
@@ -199,6 +202,8 @@ def test_a_trained_encoder_is_loaded_exactly(name, tmp_path):
     assert embedded.shape[0] == 8
     if isinstance(recipe, SequenceRecipe):
         assert embedded.shape[1:] == (recipe.image_features,)
+    elif isinstance(recipe, ViewsRecipe):
+        assert embedded.shape[1:] == (512,)
     elif isinstance(recipe, (ShuffleRecipe, OrderRecipe, AnswerRecipe, DeepPermRecipe)):
         assert embedded.shape[1:] == (recipe.hidden,)
     if encoder.objective is None:

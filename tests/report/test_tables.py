@@ -36,6 +36,26 @@ def test_a_single_measurement_stands_alone_and_a_missing_one_is_a_dash(result):
     assert table.title.endswith("k = 1 run")
 
 
+def test_transfer_to_several_data_sets_is_one_table_with_average_and_wins(result):
+    values = {("raw", "birds"): 0.5, ("raw", "cars"): 0.7, ("net", "birds"): 0.8, ("net", "cars"): 0.7}
+    lines = [
+        result._replace(task="transfer, knn probe", layer=layer, data=data, n=i, split=data, value=value)
+        for i, ((layer, data), value) in enumerate(values.items())
+    ]
+    lines.append(result._replace(task="transfer, knn probe", layer="half", data="cars", value=0.1))
+
+    (table,) = tables(lines)
+
+    assert table.title == "transfer, knn probe: accuracy ↑ on 2 data sets"
+    assert table.columns == ["layer", "birds", "cars", "average", "wins"]
+    assert table.rows == [
+        ["raw", "0.500", "0.700", "0.600", "1"],
+        ["net", "0.800", "0.700", "0.750", "2"],
+        ["half", "–", "0.100", "–", "0"],
+    ]
+    assert table.best == {(1, 1), (0, 2), (1, 2), (1, 3)}
+
+
 def test_uneven_numbers_of_repeats_are_both_named(result):
     (table,) = tables([result, result._replace(seed=1), result._replace(layer="b")])
 

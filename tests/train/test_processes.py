@@ -21,11 +21,14 @@ from torch.utils.data import Dataset
 
 from unshuffle import _dist
 from unshuffle.data.loaders import Unreadable
+from unshuffle.losses import GroupOrder, InfoNCE
+from unshuffle.methods import LearnFromViews
+from unshuffle.train.cosine import CosineSGD
 from unshuffle.train.engine import Plan, train
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import AdamW
 from unshuffle.train.progress import Silent
-from unshuffle.types import Raw, Step
+from unshuffle.types import Raw, Step, Views
 from unshuffle.values import register
 
 
@@ -74,6 +77,49 @@ class GuessRecipe:
         return Plan(method, Flat(), method, None, None)
 
 
+@register
+@dataclass(frozen=True)
+class Turned:
+    """Two views that draw nothing: an image, and the same turned round."""
+
+    def __call__(self, raw: Raw, generator: torch.Generator) -> Views:
+        upright = self.prepare(raw.items)
+        return Views((upright, upright.flip(1).contiguous()), raw.index)
+
+    def prepare(self, items: Tensor) -> Tensor:
+        return items.flatten(1).double() / 255
+
+
+class Plain(nn.Module):
+    """A network for views, without batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.below, self.above = nn.Sequential(nn.Linear(144, 16), nn.Tanh()), nn.Linear(16, 6)
+
+    def embed(self, items: Tensor) -> Tensor:
+        return self.below(items)
+
+    def project(self, items: Tensor) -> Tensor:
+        return self.above(self.below(items))
+
+
+@dataclass(frozen=True)
+class TurnedRecipe:
+    """Groups are ordered among the images of all processes; shares are unequal, and go through the network in parts."""
+
+    optim: CosineSGD = CosineSGD(lr=4.0, scaling="none", reference_epochs=None)
+    batch_size: int = 13
+    epochs: int = 6
+    holdout: float = 0.2
+    seed: int = 0
+    loss: GroupOrder | InfoNCE = GroupOrder(4.0)
+
+    def build(self, item_shape: tuple[int, ...], net: nn.Module | None = None) -> Plan:
+        plain = Plain()
+        return Plan(LearnFromViews(plain, self.loss, parts=2), Turned(), plain, None, None)
+
+
 class Torn(Dataset):
     """Pictures of which every fifth cannot be read, so that the shares of a step differ in size."""
 
@@ -87,7 +133,12 @@ class Torn(Dataset):
         return Unreadable(str(index), "torn") if index % 5 == 0 else self.whole[index]
 
 
-CASES = {"whole": (GuessRecipe(), tiny.arrays()), "torn": (GuessRecipe(batch_size=13, epochs=6, holdout=0.0), Torn())}
+CASES = {
+    "whole": (GuessRecipe(), tiny.arrays()),
+    "torn": (GuessRecipe(batch_size=13, epochs=6, holdout=0.0), Torn()),
+    "groups": (TurnedRecipe(), tiny.arrays()),
+    "softmax": (TurnedRecipe(loss=InfoNCE(), holdout=0.0), Torn()),
+}
 """What one process and two must learn alike."""
 FAILURES = {
     "refused": (GuessRecipe(), Path("whole")),  # a folder that holds a run already

@@ -36,9 +36,10 @@ def measured(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Meas
 
     if isinstance(encoder.transform, Sorting):
         return _sorted(encoder, options, terminal)
-    if options.data is None:
+    data = options.only_data()
+    if data is None:
         raise ValueError("mosaics are measured on images: give --data.")
-    return _rebuilt(encoder, options, options.data, terminal)
+    return _rebuilt(encoder, options, data, terminal)
 
 
 def _sorted(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:

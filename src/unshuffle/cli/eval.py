@@ -15,16 +15,20 @@ from rich.console import Console
 from unshuffle.cli.parsing import parse, usable_device
 from unshuffle.cli.parts import Parts
 from unshuffle.cli.parts import parts as open_parts
+from unshuffle.cli.suite_options import NeighbourOptions, RetrievalOptions, TransferOptions
+from unshuffle.cli.tables import show
 from unshuffle.cli.where import Where
 
 if TYPE_CHECKING:
+    from unshuffle.cli.arranged import Measured
     from unshuffle.evals import Probe, Stamp
     from unshuffle.evals.encoder import Encoder
     from unshuffle.evals.judge import Representations
     from unshuffle.train.progress import Terminal
     from unshuffle.types import Result
 
-ProbeName = Literal["linear", "mlp", "knn"]
+ProbeName = Literal["linear", "mlp", "knn", "ridge", "lars"]
+Suite = Literal["probes", "neighbours", "retrieval", "transfer"]
 Start = Literal["fresh", "tuned"]
 
 
@@ -34,14 +38,21 @@ class EvalOptions:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a trained run."""
-    data: Path | None = None
-    """Folder, .zip, .tar or folder of .tar whose sub-folders are the classes, or a known data set. Runs that sort
-    numbers need none; for mosaics any images will do."""
+    data: tuple[Path, ...] = ()
+    """Folder, .zip, .tar or folder of .tar whose sub-folders are the classes, or a known data set; for transfer several
+    of them, for retrieval the images. Runs that sort numbers need none; for mosaics any images will do."""
+    suite: Suite = "probes"
+    """What to measure: probes (one data set, several numbers of labels), neighbours (votes of k neighbours, pictures of
+    neighbourhoods), retrieval (revisited Oxford and Paris), transfer (all labels of several data sets, one table)."""
     test: Path | None = None
     """The same for testing; by default the data set's own part for that, or a fifth, drawn at random class by class."""
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     probes: tuple[ProbeName, ...] = ("linear", "knn")
-    """What learns from the frozen features: linear (cross-validated), mlp (three layers), knn (weighted neighbours)."""
+    """What learns from the frozen features: linear (cross-validated), mlp (three layers), knn (20 weighted neighbours),
+    ridge (linear, in closed form: for large data), lars (linear, as ImageNet's tables have it: for larger data)."""
+    neighbours: Annotated[NeighbourOptions, tyro.conf.arg(name="")] = NeighbourOptions()
+    retrieval: Annotated[RetrievalOptions, tyro.conf.arg(name="")] = RetrievalOptions()
+    transfer: Annotated[TransferOptions, tyro.conf.arg(name="")] = TransferOptions()
     supervised: tuple[Start, ...] = ()
     """Train the whole network on the labels too: from fresh weights, or tuned from the encoder's. Slow on a CPU."""
     labels: tuple[int, ...] = (100, 1000)
@@ -59,59 +70,98 @@ class EvalOptions:
     max_unreadable: int = 100
     """Samples that may be unreadable and are skipped; one more stops the command."""
 
+    def only_data(self) -> Path | None:
+        """The one place of data; None where none is given.
+
+        Raises:
+            ValueError: several are given, and the suite takes one.
+        """
+        if len(self.data) > 1:
+            raise ValueError(f"--data: the suite {self.suite} takes one; got {len(self.data)}. See --suite transfer.")
+        return self.data[0] if self.data else None
+
 
 def run(arguments: list[str]) -> int:
     """The command."""
     text = "Measures a trained encoder on labelled data, beside the raw input and the untrained network."
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
-    from unshuffle.cli.arranged import measured
-    from unshuffle.cli.solved import solved_and_pictured
-    from unshuffle.cli.tables import show
-    from unshuffle.data.asking import Ask
-    from unshuffle.data.sets import OrderedSets
-    from unshuffle.evals import stamp, supersede
+    from unshuffle.evals import supersede
     from unshuffle.evals.encoder import load
-    from unshuffle.methods import Arranger
     from unshuffle.report import tables, write_report
     from unshuffle.train.progress import Terminal
 
-    terminal = Terminal()
     encoder = load(options.run, device=usable_device(options.device))
-    if isinstance(encoder.net, Arranger):
-        records = measured(encoder, options, terminal)
-        supersede(options.run, [*records.results, *records.figures])
-        show(tables(records.results))
-        Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
-        return 0
-    asked = isinstance(encoder.transform, Ask)
-    if options.data is None:
-        raise ValueError(f"give --data: a folder {'of questions' if asked else 'whose sub-folders are the classes'}.")
-    if asked:
-        return _answers(encoder, options, terminal)
-    layout = options.where.layout(ordered=isinstance(encoder.transform, OrderedSets))
-    parts = open_parts(encoder, options.data, options.test, layout, seed=options.seed)
-    mark = stamp(parts.name, parts.split, options.run.resolve().name)
-    both = _embedded(encoder, parts, options, terminal)
-    results = _probed(both, parts, mark, options, terminal)
-    tasks = list(dict.fromkeys(result.task for result in results))
-    results += _end_to_end(encoder, both, parts, tasks, mark, options, terminal)
-    solved, figures = solved_and_pictured(encoder, parts, both, mark, options)
-    supersede(options.run, [*results, *solved, *figures])
-    show(tables([*results, *solved]))
+    records = _measured(encoder, options, Terminal())
+    supersede(options.run, [*records.results, *records.figures])
+    show(tables(records.results))
     Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
     return 0
 
 
-def _answers(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> int:
+def _measured(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
+    """What the suite that was asked for measures, or what can be measured of such an encoder.
+
+    Raises:
+        ValueError: there are no data, or of the wrong kind.
+    """
+    from unshuffle.cli import suites
+    from unshuffle.cli.arranged import measured
+    from unshuffle.data.asking import Ask
+    from unshuffle.methods import Arranger
+
+    if options.suite == "probes" and isinstance(encoder.net, Arranger):
+        return measured(encoder, options, terminal)
+    asked = isinstance(encoder.transform, Ask)
+    if isinstance(encoder.net, Arranger) or (asked and options.suite != "probes"):
+        raise ValueError(f"--suite {options.suite}: a run of this kind embeds nothing that could be looked up.")
+    if not options.data:
+        raise ValueError(f"give --data: a folder {'of questions' if asked else 'whose sub-folders are the classes'}.")
+    if asked:
+        return _answers(encoder, options, terminal)
+    if options.suite == "probes":
+        return _probes(encoder, options, terminal)
+    return suites.ALL[options.suite](encoder, options, terminal)
+
+
+def _probes(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
+    """Probes with several numbers of labels, and how the task of the training is solved."""
+    from unshuffle.cli.arranged import Measured
+    from unshuffle.cli.solved import solved_and_pictured
+    from unshuffle.evals import stamp
+
+    parts = labelled_parts(encoder, options)
+    mark = stamp(parts.name, parts.split, options.run.resolve().name)
+    both = embedded(encoder, parts, options, terminal)
+    results = _probed(both, parts, mark, options, terminal)
+    tasks = list(dict.fromkeys(result.task for result in results))
+    results += _end_to_end(encoder, both, parts, tasks, mark, options, terminal)
+    solved, figures = solved_and_pictured(encoder, parts, both, mark, options)
+    return Measured([*results, *solved], figures)
+
+
+def labelled_parts(encoder: Encoder, options: EvalOptions) -> Parts:
+    """The data in a part to learn from and a part to be tested on.
+
+    Raises:
+        ValueError: they have no labels, or are several.
+    """
+    from unshuffle.data.sets import OrderedSets
+
+    data = options.only_data()
+    assert data is not None
+    layout = options.where.layout(ordered=isinstance(encoder.transform, OrderedSets))
+    return open_parts(encoder, data, options.test, layout, seed=options.seed)
+
+
+def _answers(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
     """How a network that learnt to answer questions answers those of the part for testing, by their kind."""
-    from unshuffle.cli.tables import show
+    from unshuffle.cli.arranged import Measured
     from unshuffle.data.loaders import SkipLog
-    from unshuffle.evals import stamp, supersede
+    from unshuffle.evals import stamp
     from unshuffle.evals.answers import answer, answer_results
-    from unshuffle.report import tables, write_report
 
     source = cast(Any, encoder.source)
-    data = (source.tested() or source).open(options.test or options.data)
+    data = (source.tested() or source).open(options.test or options.only_data())
     skipped = SkipLog(options.max_unreadable, terminal.say)
     terminal.start("answering", len(data))
     try:
@@ -122,14 +172,12 @@ def _answers(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> int:
     finally:
         terminal.stop()
     mark = stamp(data.name, data.source.split, options.run.resolve().name)
-    results = answer_results(answered, data.asking.kind_names, mark, layer="trained", seed=options.seed)
-    supersede(options.run, results)
-    show(tables(results))
-    Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
-    return 0
+    return Measured(answer_results(answered, data.asking.kind_names, mark, layer="trained", seed=options.seed), [])
 
 
-def _embedded(encoder: Encoder, parts: Parts, options: EvalOptions, terminal: Terminal) -> Representations:
+def embedded(
+    encoder: Encoder, parts: Parts, options: EvalOptions, terminal: Terminal, *, projection: bool = False
+) -> Representations:
     """Both parts as raw input, by the untrained network and by the trained one."""
     from unshuffle.data.loaders import SkipLog
     from unshuffle.evals.judge import representations
@@ -140,6 +188,7 @@ def _embedded(encoder: Encoder, parts: Parts, options: EvalOptions, terminal: Te
         both = representations(
             encoder, parts.train, parts.test, seed=options.seed, batch_size=options.batch_size,
             workers=options.workers, skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+            projection=projection,
         )  # fmt: skip
     finally:
         terminal.stop()
@@ -152,7 +201,7 @@ def _probed(both: Representations, parts: Parts, mark: Stamp, options: EvalOptio
     """What each probe makes of each representation."""
     from unshuffle.evals import Task, compare, label_subsets
 
-    learners = _learners(parts, options, terminal)
+    learners = learners_of(parts, options, terminal)
     known, asked = cast(np.ndarray, both.train.labels), cast(np.ndarray, both.test.labels)
     counts = [*options.labels, len(known)]
     subsets = label_subsets(len(known), counts, draws=options.draws, seed=options.seed)
@@ -171,17 +220,23 @@ def _probed(both: Representations, parts: Parts, mark: Stamp, options: EvalOptio
     return results
 
 
-def _learners(parts: Parts, options: EvalOptions, terminal: Terminal) -> dict[ProbeName, Probe]:
+def learners_of(parts: Parts, options: EvalOptions, terminal: Terminal) -> dict[ProbeName, Probe]:
     """The probes that were asked for and can learn labels of this kind; the others are named.
 
     Raises:
         ValueError: none of them can.
     """
-    from unshuffle.evals import knn_probe, linear_probe, mlp_probe, multilabel_probe
+    from unshuffle.evals import knn_probe, lars_probe, linear_probe, mlp_probe, multilabel_probe, ridge_probe
 
-    perceptron = partial(mlp_probe, device=options.device)
+    perceptron, protocol = partial(mlp_probe, device=options.device), partial(lars_probe, device=options.device)
     able: dict[ProbeName, Probe] = {
-        "classification": {"linear": linear_probe, "mlp": perceptron, "knn": knn_probe},
+        "classification": {
+            "linear": linear_probe,
+            "mlp": perceptron,
+            "knn": knn_probe,
+            "ridge": ridge_probe,
+            "lars": protocol,
+        },
         "regression": {"linear": linear_probe, "mlp": perceptron},
         "multilabel": {"linear": multilabel_probe},
     }[parts.kind]  # type: ignore[assignment]

@@ -136,3 +136,5 @@ def _fit(
         print(f"Next: {_next(run, data)}")
         if isinstance(recipe, recipes.Ordering):
             print(f"  or: unshuffle order {run.folder} FOLDER")
+        if isinstance(recipe, recipes.ViewsRecipe) and data is not None:
+            print(f"  or: unshuffle search {run.folder} PICTURE --index {data}")

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from unshuffle.data.named import Layout
 
+Named = Literal[
+    "nsynth", "fsdd", "imagenet", "voc", "ssv2", "mnist", "cifar10", "osr", "pubfig", "aircraft", "caltech101", "cars",
+    "cifar100", "dtd", "flowers102", "food101", "pets", "sun397",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Where:
     """How the data are laid out; by default every file counts and sub-folders are classes."""
 
-    dataset: Literal["nsynth", "fsdd", "imagenet", "voc", "ssv2", "mnist", "cifar10", "osr", "pubfig"] | None = None
+    dataset: Named | None = None
     """A known data set, read in its own layout."""
     split: str | None = None
     """Part of that data set; by default the one to train on."""

@@ -16,6 +16,7 @@ from unshuffle.data.slices import Slices
 from unshuffle.data.sort_of_clevr import SortOfClevr
 from unshuffle.data.spectrogram import LogLinear, LogMel
 from unshuffle.data.video import Clips
+from unshuffle.data.views import MultiView, View, dino_multi_crop, dino_views, simclr_views
 
 SELF_CONTAINED = (Packaged, Numbers)
 """Sources that need no folder."""
@@ -33,6 +34,7 @@ __all__ = [
     "Jitter",
     "LogLinear",
     "LogMel",
+    "MultiView",
     "Numbers",
     "OrderedSets",
     "Packaged",
@@ -44,4 +46,8 @@ __all__ = [
     "Sorting",
     "Sounds",
     "Tiles",
+    "View",
+    "dino_multi_crop",
+    "dino_views",
+    "simclr_views",
 ]

@@ -88,12 +88,33 @@ class Encoder(nn.Module):
             TypeError: a sample is neither a tensor, nor an array, nor a PIL image.
             ValueError: the items have another shape than the training data had.
         """
+        return self._vectors(self.net.embed, items, batch_size)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def project(self, items: Tensor | np.ndarray | Sequence[Any], *, batch_size: int = 256) -> Tensor:
+        """What training compared: :meth:`embed` and then the projector; arguments and errors are those of ``embed``.
+
+        Raises:
+            ValueError: the network has no projector.
+        """
+        if not self.can_project:
+            raise ValueError("project: this encoder was trained without a projector; it can embed only.")
+        return self._vectors(self.net.project, items, batch_size)  # type: ignore[arg-type]
+
+    @property
+    def can_project(self) -> bool:
+        """Whether training compared something else than the embedding."""
+        return callable(getattr(self.net, "project", None))
+
+    def _vectors(
+        self, net: Callable[[Any], Tensor], items: Tensor | np.ndarray | Sequence[Any], batch_size: int
+    ) -> Tensor:
         _check.positive("embed", "batch_size", batch_size)
         self.eval()
         stacked = self._stack(items)
         # Where there are none, one of zeros is embedded and left out again: the answer is as wide as any other.
         fed = stacked if len(stacked) else stacked.new_zeros(1, *self.item_shape)
-        parts = [self.net.embed(self.prepare(part)) for part in fed.split(self.at_once(batch_size))]  # type: ignore[operator]
+        parts = [net(self.prepare(part)) for part in fed.split(self.at_once(batch_size))]
         return torch.cat([part.float().cpu() for part in parts])[: len(stacked)]
 
     def at_once(self, batch_size: int) -> int:

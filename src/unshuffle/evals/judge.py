@@ -36,6 +36,7 @@ def representations(
     workers: int = 0,
     skipped: SkipLog | None = None,
     progress: Callable[[int, int], None] | None = None,
+    projection: bool = False,
 ) -> Representations:
     """Embeds both parts by the raw input, the untrained network and the trained one, in one pass over each.
 
@@ -50,12 +51,15 @@ def representations(
         workers: processes that read samples.
         skipped: counts unreadable samples.
         progress: called with (done, total) of both parts together.
+        projection: add what training compared, where that is not the embedding itself.
     """
     embedders: dict[str, Callable[[Tensor], Tensor]] = {"raw": raw_embedder(encoder)}
     if encoder.can_be_rebuilt:
         few = spread_items(train, 1024, workers=workers)
         embedders["random"] = encoder.untrained(few, seed=seed).embed
     embedders["pretrained"] = encoder.embed
+    if projection and encoder.can_project:
+        embedders["projection"] = encoder.project
     first, total = len(cast(list, train)), len(cast(list, train)) + len(cast(list, test))
     parts = [
         embed_dataset(

@@ -25,6 +25,28 @@ def accuracy(predictions: Shaped[np.ndarray, "n"], targets: Shaped[np.ndarray, "
     return float((predictions == targets).mean())
 
 
+def top_accuracy(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n"], *, within: int = 5) -> float:
+    """Returns the share of rows whose class is among the ``within`` best scored, from 0 to 1; higher is better.
+
+    Of equal scores the smaller class counts as the better one.
+
+    Raises:
+        ValueError: the shapes do not fit, there is nothing to score, or ``within`` is not positive.
+
+    Example:
+        >>> top_accuracy(np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]]), np.array([2, 2]), within=2)
+        0.5
+    """
+    _check.positive("top_accuracy", "within", within)
+    if scores.ndim != 2 or targets.shape != scores.shape[:1] or not targets.size:
+        raise ValueError(
+            f"top_accuracy: `scores` must be (n, k) and `targets` (n,), n at least 1; got {scores.shape} and "
+            f"{targets.shape}."
+        )
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :within]
+    return float((best == targets[:, None]).any(1).mean())
+
+
 def mean_squared_error(predictions: Num[np.ndarray, "n"], targets: Num[np.ndarray, "n"]) -> float:
     """Returns the mean of the squared errors, in the squared unit of the targets; lower is better.
 

@@ -7,9 +7,10 @@ from jaxtyping import Float, Int, Num, Shaped
 from sklearn.neighbors import NearestNeighbors
 
 from unshuffle import _check
+from unshuffle.evals.nearest import Nearest, nearest_rows, refuse_shapes
 
-# Similarities held at once: 2**24 float32 numbers are 64 MiB.
-_CHUNK = 2**24
+# Sums of votes held at once: 2**20 float64 numbers are 8 MiB.
+_SUMS = 2**20
 
 
 def knn_predict(
@@ -27,7 +28,9 @@ def knn_predict(
 
     .. math:: \hat y = \arg\max_c \sum_{i \in N_k} [y_i = c] \; e^{s_i / T}
 
-    Of equal sums the smallest class wins. Test rows are taken in chunks, so memory stays bounded.
+    Of equal sums the smallest class wins, of equally similar rows the one with the smaller index votes; see
+    :func:`~unshuffle.evals.nearest.nearest_rows`. Memory stays bounded, whatever the number of rows. For several k
+    search once, with the largest, and let :func:`vote` count.
 
     Args:
         features: (n, d) of the labelled rows; normalised here. A zero row is similar to nothing (0), not NaN.
@@ -54,12 +57,50 @@ def knn_predict(
     """
     _check.positive("knn_predict", "k", k)
     _check.positive("knn_predict", "temperature", temperature)
-    num_classes = _classes(features, labels, test_features, num_classes)
-    bank, queries = _normalise(features), _normalise(test_features)
-    rows = max(1, _CHUNK // max(len(bank), num_classes))
-    chunks = [queries[i : i + rows] for i in range(0, len(queries), rows)]
-    votes = [_vote(chunk @ bank.T, labels, min(k, len(bank)), temperature, num_classes) for chunk in chunks]
-    return np.concatenate([v.argmax(1) for v in votes]) if votes else np.empty(0, dtype=np.int64)
+    refuse_shapes("knn_predict", features, test_features)
+    num_classes = _classes(features, labels, num_classes)
+    found = nearest_rows(features, test_features, k=k)
+    return vote(found, labels, k=k, temperature=temperature, num_classes=num_classes)
+
+
+def vote(
+    found: Nearest,
+    labels: Int[np.ndarray, "n"],
+    *,
+    k: int,
+    temperature: float = 0.07,
+    num_classes: int | None = None,
+) -> Int[np.ndarray, "m"]:
+    """The vote of :func:`knn_predict` among rows that were found before.
+
+    Args:
+        found: of each row to predict the nearest labelled ones, k of them or more.
+        labels: (n,) classes from 0, of all labelled rows.
+        k: how many of them vote; all where there are fewer.
+        temperature: T > 0.
+        num_classes: one more than the largest class; found in ``labels`` when not given.
+
+    Returns:
+        (m,) int64 classes.
+
+    Raises:
+        ValueError: an option is not positive.
+
+    Example:
+        >>> found = nearest_rows(np.eye(3), np.array([[3.0, 2.0, 2.5]]), k=3)
+        >>> [vote(found, np.array([0, 1, 1]), k=k).item() for k in (1, 3)]
+        [0, 1]
+    """
+    _check.positive("vote", "k", k)
+    _check.positive("vote", "temperature", temperature)
+    classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    rows = max(1, _SUMS // classes)
+    index, similarity = found.index[:, :k], found.similarity[:, :k]
+    winners = [
+        _sums(labels[index[i : i + rows]], similarity[i : i + rows], temperature, classes).argmax(1)
+        for i in range(0, len(index), rows)
+    ]
+    return np.concatenate(winners) if winners else np.empty(0, dtype=np.int64)
 
 
 def knn_probe(
@@ -97,32 +138,21 @@ def nearest_probe(
     return targets[nearest[:, 0]]
 
 
-def _vote(
-    similarities: np.ndarray, labels: np.ndarray, k: int, temperature: float, num_classes: int
+def _sums(
+    classes: Int[np.ndarray, "m k"], similarity: Float[np.ndarray, "m k"], temperature: float, num_classes: int
 ) -> Float[np.ndarray, "m c"]:
-    nearest = np.argpartition(-similarities, k - 1, axis=1)[:, :k]
-    chosen = np.take_along_axis(similarities, nearest, axis=1).astype(np.float64)
+    """What each class gets; the neighbours are in order, the best first."""
     # Measured from the row's best: the vote's winner is the same, and no temperature overflows.
-    weights = np.exp((chosen - chosen.max(1, keepdims=True)) / temperature)
-    slots = labels[nearest] + num_classes * np.arange(len(nearest))[:, None]
-    return np.bincount(slots.ravel(), weights.ravel(), num_classes * len(nearest)).reshape(-1, num_classes)
+    weights = np.exp((similarity.astype(np.float64) - similarity[:, :1]) / temperature)
+    slots = classes + num_classes * np.arange(len(classes))[:, None]
+    return np.bincount(slots.ravel(), weights.ravel(), num_classes * len(classes)).reshape(-1, num_classes)
 
 
-def _normalise(rows: np.ndarray) -> np.ndarray:
-    rows = rows.astype(np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-
-
-def _classes(features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, num_classes: int | None) -> int:
-    if features.ndim != 2 or test_features.ndim != 2 or features.shape[1] != test_features.shape[1]:
+def _classes(features: np.ndarray, labels: np.ndarray, num_classes: int | None) -> int:
+    if labels.shape != (len(features),):
         raise ValueError(
-            f"knn_predict: `features` and `test_features` must be (n, d) and (m, d) with one d; got "
-            f"{features.shape} and {test_features.shape}. Flatten each sample to one row first."
-        )
-    if len(features) == 0 or labels.shape != (len(features),):
-        raise ValueError(
-            f"knn_predict: `labels` must hold one class for each of at least one row of `features`; got "
-            f"{labels.shape} for {len(features)} rows."
+            f"knn_predict: `labels` must hold one class for each row of `features`; got {labels.shape} for "
+            f"{len(features)} rows."
         )
     found = int(labels.max()) + 1
     if labels.min() < 0 or found > (num_classes or found):

@@ -222,6 +222,15 @@ def _refuse(
     function: str, features: np.ndarray, targets: np.ndarray, test_features: np.ndarray, task: str, folds: int
 ) -> None:
     _check.one_of(function, "task", task, ("classification", "regression"))
+    refuse_misfits(function, features, targets, test_features)
+    if task == "regression":
+        _refuse_infinite(function, "targets", targets[:, None])
+    if folds < 2:
+        raise ValueError(f"{function}: `folds` must be at least 2; got {folds}.")
+
+
+def refuse_misfits(function: str, features: np.ndarray, targets: np.ndarray, test_features: np.ndarray) -> None:
+    """Refuses rows and targets that do not fit each other, no rows at all, and features that are not finite."""
     if features.ndim != 2 or test_features.ndim != 2 or features.shape[1] != test_features.shape[1]:
         raise ValueError(
             f"{function}: `features` and `test_features` must be (n, d) and (m, d) with one d; got "
@@ -232,12 +241,11 @@ def _refuse(
             f"{function}: `targets` must hold one entry for each of at least one row of `features`; got "
             f"{targets.shape} for {len(features)} rows."
         )
-    numbers = {"features": features, "test_features": test_features}
-    if task == "regression":
-        numbers["targets"] = targets[:, None]
-    for name, rows in numbers.items():
-        finite = np.isfinite(rows).all(1)
-        if not finite.all():
-            raise ValueError(f"{function}: `{name}` must be finite; row {finite.argmin()} holds NaN or infinity.")
-    if folds < 2:
-        raise ValueError(f"{function}: `folds` must be at least 2; got {folds}.")
+    _refuse_infinite(function, "features", features)
+    _refuse_infinite(function, "test_features", test_features)
+
+
+def _refuse_infinite(function: str, name: str, rows: np.ndarray) -> None:
+    finite = np.isfinite(rows).all(1)
+    if not finite.all():
+        raise ValueError(f"{function}: `{name}` must be finite; row {finite.argmin()} holds NaN or infinity.")

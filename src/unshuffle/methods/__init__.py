@@ -9,6 +9,7 @@ from unshuffle.methods.ordering import LearnToOrder
 from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, Ordered, PermutationOptimizer
 from unshuffle.methods.set_reader import SetReader, SetReading
 from unshuffle.methods.shuffle import ShuffleToLearn
+from unshuffle.methods.views import LearnFromViews
 
 ALL = (
     ShuffleToLearn,
@@ -19,6 +20,7 @@ ALL = (
     LearnToClassify,
     LearnToAnswer,
     DeepPermNet,
+    LearnFromViews,
 )
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Arranger",
     "DeepPermNet",
     "GridOptimizer",
+    "LearnFromViews",
     "LearnNeighbours",
     "LearnToAnswer",
     "LearnToArrange",

@@ -6,7 +6,9 @@ from unshuffle.nets.bilinear import BilinearAttention, BilinearPool
 from unshuffle.nets.classifier import Classifier, ClassifierNet
 from unshuffle.nets.context_free import CFN2016
 from unshuffle.nets.counting import Counter
+from unshuffle.nets.heads import Projector
 from unshuffle.nets.pairwise import PairwiseCost
+from unshuffle.nets.projected import Projected, ProjectedNet
 from unshuffle.nets.resnet import ResNet
 from unshuffle.nets.scorers import ContextFree, ContextFreeNet, ItemNet, ItemScorer
 from unshuffle.nets.siamese import Siamese, SiameseNet
@@ -33,6 +35,9 @@ __all__ = [
     "ItemScorer",
     "NeighbourNet",
     "PairwiseCost",
+    "Projected",
+    "ProjectedNet",
+    "Projector",
     "QuestionEncoder",
     "ResNet",
     "Siamese",

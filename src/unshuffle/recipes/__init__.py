@@ -27,6 +27,22 @@ from unshuffle.recipes.deepperm import (
     deepperm_imagenet_naive,
     deepperm_imagenet_sinkhorn,
 )
+from unshuffle.recipes.groco import (
+    ViewsRecipe,
+    groco,
+    groco_cifar10,
+    groco_imagenet_2views,
+    groco_imagenet_3views,
+    groco_imagenet_4views,
+    groco_imagenet_multicrop,
+    groco_timm,
+    simclr,
+    simclr_cifar10,
+    simclr_imagenet_2views,
+    simclr_imagenet_3views,
+    simclr_imagenet_4views,
+    simclr_imagenet_multicrop,
+)
 from unshuffle.recipes.implicit import (
     ClassifyRecipe,
     ImplicitRecipe,
@@ -116,6 +132,7 @@ AnyRecipe = (
     | AnswerRecipe
     | DeepPermRecipe
     | SequenceRecipe
+    | ViewsRecipe
 )
 
 _USERS = (
@@ -133,6 +150,9 @@ _USERS = (
     deepperm,
     deepperm_order,
     order,
+    groco,
+    groco_timm,
+    simclr,
 )
 _EXPERIMENTS = (
     shuffle_imagenet_perturbed,
@@ -200,6 +220,16 @@ _EXPERIMENTS = (
     clevr_ban,
     clevr_ban_lstm,
     clevr_ban_po_u,
+    groco_imagenet_2views,
+    groco_imagenet_3views,
+    groco_imagenet_4views,
+    groco_imagenet_multicrop,
+    simclr_imagenet_2views,
+    simclr_imagenet_3views,
+    simclr_imagenet_4views,
+    simclr_imagenet_multicrop,
+    groco_cifar10,
+    simclr_cifar10,
 )
 
 ALL: dict[str, Callable[[], AnyRecipe]] = {function.__name__.replace("_", "-"): function for function in _USERS}
@@ -218,6 +248,7 @@ __all__ = [
     "SequenceRecipe",
     "ShuffleRecipe",
     "SortRecipe",
+    "ViewsRecipe",
     "classify_cifar10",
     "classify_imagenet64",
     "classify_mnist",
@@ -238,6 +269,13 @@ __all__ = [
     "deepperm_pubfig_authors",
     "deepperm_pubfig_naive",
     "deepperm_pubfig_sinkhorn",
+    "groco",
+    "groco_cifar10",
+    "groco_imagenet_2views",
+    "groco_imagenet_3views",
+    "groco_imagenet_4views",
+    "groco_imagenet_multicrop",
+    "groco_timm",
     "mosaic",
     "mosaic_cifar10_lin",
     "mosaic_cifar10_neighbours",
@@ -291,6 +329,12 @@ __all__ = [
     "shuffle_ssv2_soft",
     "shuffle_timm",
     "shuffle_video",
+    "simclr",
+    "simclr_cifar10",
+    "simclr_imagenet_2views",
+    "simclr_imagenet_3views",
+    "simclr_imagenet_4views",
+    "simclr_imagenet_multicrop",
     "sort_numbers",
     "sort_numbers_lin_assign",
     "sort_numbers_po_u",

@@ -17,6 +17,8 @@ from unshuffle.types import Result
 
 _LOWER_IS_BETTER = {"mse", "rmse", "mae", "loss", "spread", "error"}
 _NOTHING = "–"
+_ACROSS = "transfer, "
+"""How the tasks begin that are one question asked of several data sets."""
 
 
 class Table(NamedTuple):
@@ -36,7 +38,8 @@ def tables(results: Iterable[Result]) -> list[Table]:
     """Gathers measured numbers into tables, in the order in which they first appear.
 
     A task gives one table; a task measured by several metrics, on several data sets or on several splits gives one for
-    each, because a mean over different things means nothing.
+    each, because a mean over different things means nothing. Only tasks of transfer stand in one table for all data
+    sets, a column each, with their plain average and in how many of them a layer is the best.
 
     Args:
         results: any number of results; those that share layer and n are repeats.
@@ -51,8 +54,10 @@ def tables(results: Iterable[Result]) -> list[Table]:
     """
     groups: dict[tuple[str, str, str, str], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.task, result.metric, result.data, result.split), []).append(result)
-    return [_table(lines) for lines in groups.values()]
+        across = result.task.startswith(_ACROSS)
+        data, split = ("", "") if across else (result.data, result.split)
+        groups.setdefault((result.task, result.metric, data, split), []).append(result)
+    return [_across(lines) if task.startswith(_ACROSS) else _table(lines) for (task, *_), lines in groups.items()]
 
 
 def to_html(table: Table) -> str:
@@ -86,6 +91,23 @@ def _table(lines: list[Result]) -> Table:
     rows = [[layer, *map(_cell, row)] for layer, row in zip(layers, cells)]
     lower = lower_is_better(lines[0].metric)
     return Table(_title(lines[0], cells, lower), ["layer", *(f"n = {n:,}" for n in sizes)], rows, _best(cells, lower))
+
+
+def _across(lines: list[Result]) -> Table:
+    """Layers down, data sets across; the average of those that have a number everywhere, and their wins."""
+    layers, names = (list(dict.fromkeys(getattr(x, field) for x in lines)) for field in ("layer", "data"))
+    cells = [[[x.value for x in lines if (x.layer, x.data) == (layer, name)] for name in names] for layer in layers]
+    lower = lower_is_better(lines[0].metric)
+    best = _best(cells, lower)
+    wins = [sum((row, k + 1) in best for k in range(len(names))) for row in range(len(layers))]
+    averages = [[float(np.mean([float(np.mean(c)) for c in row]))] if all(row) else [] for row in cells]
+    best |= {(row, len(names) + 1) for row, _ in _best([[average] for average in averages], lower)}
+    rows = [
+        [layer, *map(_cell, row), _cell(average), str(won)]
+        for layer, row, average, won in zip(layers, cells, averages, wins)
+    ]
+    title = f"{lines[0].task}: {lines[0].metric} {'↓' if lower else '↑'} on {len(names)} data sets"
+    return Table(title, ["layer", *names, "average", "wins"], rows, best)
 
 
 def _title(line: Result, cells: list[list[list[float]]], lower: bool) -> str:

@@ -19,6 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from unshuffle import _dist
 from unshuffle._check import Explained
 from unshuffle.data.loaders import (
     Batches,
@@ -31,10 +32,10 @@ from unshuffle.data.loaders import (
     training_loader,
 )
 from unshuffle.evals.encoder import Encoder
-from unshuffle.train import checkpoints, folder
+from unshuffle.train import checkpoints, folder, online
 from unshuffle.train.journal import Journal
 from unshuffle.train.machine import Machine
-from unshuffle.train.optim import RATE
+from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, source_of, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
@@ -169,7 +170,7 @@ class _Run:
         self.reporter = reporter if fabric.is_global_zero else Silent()
         self.skipped = SkipLog(machine.max_unreadable, reporter.say)
         method: nn.Module = _Steps(plan.method)
-        if fabric.world_size > 1 and fabric.device.type == "cuda":
+        if fabric.world_size > 1 and fabric.device.type == "cuda" and machine.sync_norms:
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method, self.optimizer = fabric.setup(method, recipe.optim.build(plan.method))
         self.first, self.best, self.spent = 0, math.inf, 0.0
@@ -178,6 +179,7 @@ class _Run:
         """Runs the steps that are left, then writes the encoder."""
         self.samples = len(cast(list, training))
         batch_size = self._batch_size()
+        self.rate = schedule(self.recipe, batch_size)
         if resume:
             self._restore()
         per_epoch = self.samples // batch_size
@@ -199,7 +201,8 @@ class _Run:
 
     def _record(self, loader: DataLoader, total: int, per_epoch: int, held_out: Dataset | None) -> None:
         """Runs the steps with journal, progress and signals around them."""
-        self.journal = on_leader(lambda: Journal(self.place, upto=self.first), self.fabric.device)
+        also = (online.COLUMN,) if getattr(self.recipe, "knn_every", 0) else ()
+        self.journal = on_leader(lambda: Journal(self.place, upto=self.first, also=also), self.fabric.device)
         self.saved = time.monotonic()
         self.began = self.saved - self.spent
         self.reporter.start("training", total, self.first)
@@ -222,10 +225,10 @@ class _Run:
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
                 logs = self._averaged(tensors)
-                self._log(done, epoch, "train", logs, self.recipe.optim.rate(done - 1, total))
+                self._log(done, epoch, "train", logs, self.rate(done - 1, total))
             self.reporter.advance(done, logs)
             if held_out is not None and done % per_epoch == 0:
-                self._evaluate(held_out, done, epoch)
+                self._evaluate(cast(Any, loader.dataset).dataset, held_out, done, epoch)
             stopping = self._agree(stop.raised, done) and done < total
             due = self._agree(time.monotonic() - self.saved >= self.machine.save_every, done)
             if stopping or due or done == total:
@@ -241,7 +244,7 @@ class _Run:
         seed_everything(seed)
         batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(seed, 1)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optim.rate(step, total) * group.get(RATE, 1.0)
+            group["lr"] = self.rate(step, total) * group.get(RATE, 1.0)
         self.method.train()
         result: Step = self.method(batch)
         bad = not torch.isfinite(result.loss)
@@ -274,27 +277,38 @@ class _Run:
         return Raw(*(None if t is None else t.to(self.fabric.device) for t in loaded.raw))  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def _evaluate(self, held_out: Dataset, done: int, epoch: int) -> None:
+    def _evaluate(self, training: Dataset, held_out: Dataset, done: int, epoch: int) -> None:
         """The method's own logs on held-out samples, shuffled in the same way every time."""
         self.method.eval()
         sums: dict[str, float] = {}
         count = 0
         for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
             raw = self._readable(loaded, done, least=0)
-            if raw is None or len(raw.items) < getattr(self.plan.transform, "least", 1):
+            if raw is None or len(raw.items) < self.plan.least:
                 continue
             seed_everything(mix(self.recipe.seed, k))
-            result = self.method(self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k))))
+            batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k)))
+            with _dist.alone():  # every process evaluates all samples: none is another's
+                result = self.method(batch)
             for key, value in {"loss": result.loss, **result.logs}.items():
                 sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
             count += len(raw.items)
         if not count:
             return
-        means = {k: v / count for k, v in sums.items()}
+        means = {k: v / count for k, v in sums.items()} | self._neighbours(training, held_out, epoch)
         self._log(done, epoch, "holdout", means, None)
         if means["loss"] < self.best:
             self.best = means["loss"]
             self._write(done, "best")
+
+    def _neighbours(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
+        """What the representation is worth by now; nothing between times, and where the data have no classes."""
+        every = getattr(self.recipe, "knn_every", 0)
+        if not every or (epoch + 1) % every:
+            return {}
+        found = on_leader(lambda: online.neighbours(self.encoder, training, held_out), self.fabric.device)
+        share = everywhere(found)[0]
+        return {} if share is None else {online.COLUMN: share}
 
     def _averaged(self, tensors: dict[str, torch.Tensor]) -> dict[str, float]:
         """The logs of a step, averaged over all processes."""

@@ -17,10 +17,11 @@ class Journal:
     Args:
         place: the run's folder.
         upto: what was written about later steps is dropped: it will be written again.
+        also: columns of rows to come that the first one does not have.
     """
 
-    def __init__(self, place: Path, *, upto: int) -> None:
-        self._metrics = Metrics(place / "metrics.csv", upto=upto)
+    def __init__(self, place: Path, *, upto: int, also: tuple[str, ...] = ()) -> None:
+        self._metrics = Metrics(place / "metrics.csv", upto=upto, also=also)
         self._board = _board(place / "tensorboard", upto=upto)
 
     def write(

@@ -1,4 +1,4 @@
-"""Where and how a job runs; nothing here changes what is learned, but for the precision."""
+"""Where and how a job runs; nothing here changes what is learned, but for the precision and the batch norms."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Machine:
     """Machines that train together."""
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     """Arithmetic of the network; losses always compute in at least single precision."""
+    sync_norms: bool = True
+    """Several CUDA devices: batch norms see the batch of all of them; else each device's own."""
     workers: int = 0
     """Processes that read samples, beside each training process."""
     save_every: float = 60.0

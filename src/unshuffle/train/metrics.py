@@ -12,15 +12,16 @@ FIRST_COLUMNS = ("step", "epoch", "split", "seconds", "lr")
 
 
 class Metrics:
-    """Appends rows to a CSV file; the columns are those of the first row.
+    """Appends rows to a CSV file; the columns are those of the first row, and ``also``.
 
     Args:
         path: the file; made with its first row.
         upto: rows of later steps are dropped first: they will be written again.
+        also: columns of rows to come that the first one does not have.
     """
 
-    def __init__(self, path: Path, *, upto: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, upto: int, also: tuple[str, ...] = ()) -> None:
+        self.path, self.also = path, also
         self.columns = _cut_back(path, upto)
 
     def write(
@@ -31,7 +32,7 @@ class Metrics:
         row |= {"lr": "" if lr is None else f"{lr:.6g}"} | {k: f"{v:.6g}" for k, v in logs.items()}
         with open(self.path, "a", newline="") as file:
             if not self.columns:
-                self.columns = [*FIRST_COLUMNS, *logs]
+                self.columns = [*dict.fromkeys((*FIRST_COLUMNS, *logs, *self.also))]
                 csv.writer(file).writerow(self.columns)
             csv.DictWriter(file, self.columns, extrasaction="ignore", restval="").writerow(row)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -143,6 +144,13 @@ class SGD:
                 if parameters:
                     groups.append({"params": parameters, "weight_decay": decay, RATE: where * what})
         return groups
+
+
+def schedule(recipe: Any, batch_size: int) -> Callable[[int, int], float]:
+    """The learning rate of a step, counted from 0, of so many in all, as the recipe's optimiser has it."""
+    if hasattr(recipe.optim, "schedule"):
+        return recipe.optim.schedule(batch_size, recipe.epochs)
+    return recipe.optim.rate
 
 
 def decay_groups(method: nn.Module, weight_decay: float) -> Iterable[dict]:

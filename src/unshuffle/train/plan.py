@@ -19,13 +19,21 @@ class Plan(NamedTuple):
     net_value: Any
     objective: Objective | None
 
+    @property
+    def least(self) -> int:
+        """Samples that a batch must have for the method to make anything of it."""
+        return max(getattr(part, "least", 1) for part in (self.transform, self.method))
+
 
 class Recipe(Protocol):
     """A frozen value that says everything that decides what is learned."""
 
     @property
     def optim(self) -> Any:
-        """An optimiser with ``build`` and ``rate``; where it has a ``clip`` above 0, the gradients' norm is clipped."""
+        """An optimiser with ``build`` and ``rate``, or ``schedule`` where the rate follows batch and epochs.
+
+        Where it has a ``clip`` above 0, the gradients' norm is clipped.
+        """
         ...
 
     @property

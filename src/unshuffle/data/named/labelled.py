@@ -11,15 +11,19 @@ from torch import Tensor
 from unshuffle.data.audio import Sounds
 from unshuffle.data.files import FileDataset
 from unshuffle.data.image import Images
+from unshuffle.data.named.caltech101 import Caltech101
 from unshuffle.data.named.cifar10 import CIFAR10
+from unshuffle.data.named.cifar100 import CIFAR100
 from unshuffle.data.named.fsdd import SpokenDigits
 from unshuffle.data.named.imagenet import ImageNet
+from unshuffle.data.named.matlab import Cars, Flowers102
 from unshuffle.data.named.mnist import MNIST
 from unshuffle.data.named.nsynth import NSynth
 from unshuffle.data.named.ranked import RankedFolders, RankTable
 from unshuffle.data.named.relative import OSR, PubFig
 from unshuffle.data.named.ssv2 import SomethingSomething
 from unshuffle.data.named.table import LabelTable
+from unshuffle.data.named.transfer import DTD, SUN397, Aircraft, Food101, Pets
 from unshuffle.data.named.voc import VOC
 from unshuffle.data.pixels import Pixels
 from unshuffle.data.series import Series
@@ -37,6 +41,15 @@ Layouts = (
     | CIFAR10
     | OSR
     | PubFig
+    | Aircraft
+    | Caltech101
+    | Cars
+    | CIFAR100
+    | DTD
+    | Flowers102
+    | Food101
+    | Pets
+    | SUN397
     | LabelTable
     | RankedFolders
     | RankTable

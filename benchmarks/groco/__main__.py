@@ -1,0 +1,61 @@
+"""The measurements of GroCo and of its baseline, at a size for a processor: CIFAR-10, a quarter of ResNet-18's width.
+
+Run: python benchmarks/groco --data DATA                    all cells that are not finished, the most telling ones first
+     python benchmarks/groco --data DATA --cells 'table4/*' some of them; two programs may share the work
+     python benchmarks/groco --data DATA --images 50000 --epochs 100 --width 64 --device cuda    at another size
+     python benchmarks/groco --markdown docs/reproduce.md   the tables from the results
+
+DATA holds cifar10_jpeg_train.npz and cifar10_jpeg_test.npz (or the binary batches), and for table 5 mnist.npz,
+flowers128.zip and osr_scenes_gray128.zip. Cells of another size than the usual one have that in their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import groco_cells  # noqa: E402
+import groco_tables  # noqa: E402
+from groco_training import Size  # noqa: E402
+
+import cells  # noqa: E402
+
+RESULTS = HERE.parent / "results" / "groco.jsonl"
+
+
+def main() -> None:
+    """Measures, lists or renders."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cells.options(parser, RESULTS)
+    usual = Size()
+    parser.add_argument("--images", type=int, default=usual.images, help="to learn from, without and with labels")
+    parser.add_argument("--asked", type=int, default=usual.asked, help="images that are classified")
+    parser.add_argument("--epochs", type=int, default=usual.epochs)
+    parser.add_argument("--width", type=int, default=usual.width, help="of ResNet-18's first stage; 64 is the whole")
+    parser.add_argument("--device", default=usual.device)
+    parser.add_argument("--precision", default=usual.precision, help="32-true where the machine is slow in bfloat16")
+    given = parser.parse_args()
+    if given.markdown is not None:
+        groco_tables.fill(given.out, given.markdown)
+        return
+    size = Size(given.images, given.asked, given.epochs, given.width, given.device, given.precision)
+    wanted = cells.chosen(groco_cells.cells(given.data, size), given.cells)
+    if given.list:
+        done = {line["cell"] for line in cells.read(given.out)}
+        print("\n".join(f"{'done' if cell.name in done else '    '} {cell.name}" for cell in wanted))
+        return
+    if given.data is None:
+        parser.error("--data must name the folder of the data sets")
+    if size.device == "cpu":
+        torch.set_num_threads(1)
+    cells.measure(wanted, given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""``unshuffle search RUN QUERY… --index FOLDER --out found.png``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from unshuffle._files import write_atomically
+from unshuffle.cli.parsing import parse, usable_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unshuffle.evals.nearest import Nearest
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of ``unshuffle search``."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a trained run."""
+    query: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="QUERY")]
+    """Files to find the like of."""
+    index: Path
+    """Folder, .zip, .tar or folder of .tar to search."""
+    count: int = 8
+    """How many to find for each query; the query itself is left out."""
+    out: Path = Path("found.png")
+    """Contact sheet to write: the queries on the left, what was found on the right. Of images only."""
+    batch_size: int = 256
+    """Samples at a time."""
+    workers: int = 0
+    """Processes that read samples."""
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, mps."""
+    max_unreadable: int = 100
+    """Samples that may be unreadable and are skipped; one more stops the command."""
+
+
+def run(arguments: list[str]) -> int:
+    """The command."""
+    text = "Finds what lies nearest to a file of one's own in a run's embedding, by cosine similarity."
+    options = parse(SearchOptions, command="search", arguments=arguments, description=text)
+    from unshuffle.data.loaders import SkipLog
+    from unshuffle.evals.embed import embed_dataset
+    from unshuffle.evals.encoder import load
+    from unshuffle.train.progress import Terminal
+
+    _refuse(options)
+    encoder = load(options.run, device=usable_device(options.device))
+    bank = encoder.open(options.index)
+    queries = [_read(bank.source, path) for path in options.query]
+    terminal = Terminal()
+    skipped = SkipLog(options.max_unreadable, terminal.say)
+    terminal.start("embedding", len(bank))
+    try:
+        features = embed_dataset(
+            {"features": encoder.embed}, bank, batch_size=options.batch_size, workers=options.workers,
+            skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+        )  # fmt: skip
+    finally:
+        terminal.stop()
+    vectors = encoder.embed(queries).numpy()
+    found = _found(features.vectors["features"], vectors, _itself(bank, features.index, options.query), options.count)
+    names = [[bank.names[features.index[row]] for row in rows] for rows in found.index]
+    _tell(options.query, names, found.similarity)
+    if len(encoder.item_shape) == 3 and encoder.item_shape[0] in (1, 3) and bank.source.noun == "image":
+        _write_sheet(options, bank, queries, features.index[found.index], found.similarity, names)
+        print(f"contact sheet: {options.out}")
+    print(skipped.summary())
+    return 0
+
+
+def _refuse(options: SearchOptions) -> None:
+    if not options.query:
+        raise ValueError("give a QUERY: one file at least to find the like of.")
+    if options.count < 1:
+        raise ValueError(f"--count must be 1 or more; got {options.count}.")
+    if options.out.suffix.lower() != ".png":
+        raise ValueError(f"--out {options.out} must be a .png, for example found.png.")
+
+
+def _read(source: Any, path: Path) -> Tensor:
+    """A file of one's own as an item.
+
+    Raises:
+        ValueError: it cannot be read as one.
+    """
+    from unshuffle._check import Explained
+    from unshuffle.data.files import reason
+
+    with open(path, "rb") as file:
+        try:
+            return source.decode(file, path.name)
+        except (ModuleNotFoundError, Explained):
+            raise
+        except Exception as error:  # decoders raise anything
+            raise ValueError(f"{path} cannot be read: {reason(error)}.") from error
+
+
+def _itself(bank: Any, index: np.ndarray, queries: tuple[Path, ...]) -> np.ndarray:
+    """Of each query which row of the bank is the same file, -1 where none is."""
+    paths = {path.resolve(): row for row, i in enumerate(index) if (path := bank.files.path(int(i))) is not None}
+    return np.array([paths.get(query.resolve(), -1) for query in queries])
+
+
+def _found(bank: np.ndarray, queries: np.ndarray, itself: np.ndarray, count: int) -> Nearest:
+    """The nearest rows without the query's own.
+
+    Raises:
+        ValueError: there is nothing else in the bank.
+    """
+    from unshuffle.evals.nearest import Nearest, nearest_rows
+
+    count = min(count, len(bank) - int((itself >= 0).any()))
+    if not count:
+        raise ValueError("--index holds the query alone: there is nothing to be found.")
+    found = nearest_rows(bank, queries, k=count + 1)
+    others = found.index != itself[:, None]
+    kept = [np.flatnonzero(row)[:count] for row in others]
+    return Nearest(*(np.stack([part[row] for part, row in zip(whole, kept)]) for whole in found))
+
+
+def _tell(queries: tuple[Path, ...], names: list[list[str]], similarity: np.ndarray) -> None:
+    for query, found, similar in zip(queries, names, similarity):
+        print(f"nearest to {query}:")
+        for place, (name, value) in enumerate(zip(found, similar), start=1):
+            print(f"  {place:>3}  {value:6.3f}  {name}")
+
+
+def _write_sheet(
+    options: SearchOptions, bank: Any, queries: list[Tensor], rows: np.ndarray, similarity: np.ndarray, names: Any
+) -> None:
+    import torch
+
+    from unshuffle.evals.pictures import as_pixels
+    from unshuffle.report.neighbours import draw_neighbours
+
+    flat = torch.stack([bank[int(i)][0] for i in rows.ravel()])
+    found = as_pixels(flat.float() / 255).reshape(*rows.shape, *as_pixels(flat[:1].float()).shape[1:])
+    png = draw_neighbours(
+        as_pixels(torch.stack(queries).float() / 255), found, similarity,
+        names=[path.name for path in options.query], found_names=names,
+    )  # fmt: skip
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.out, lambda file: file.write(png))

@@ -1,0 +1,51 @@
+"""Options of single suites of ``unshuffle eval``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from unshuffle.cli.where import Named
+
+Kind = Literal["folder", Named]
+
+
+@dataclass(frozen=True)
+class NeighbourOptions:
+    """Of ``--suite neighbours``."""
+
+    k: tuple[int, ...] = (1, 10, 20)
+    """Suite neighbours: numbers of neighbours that vote."""
+    temperature: float = 0.07
+    """Suite neighbours: of the vote; the smaller, the more the nearest alone decides."""
+    shown: int = 8
+    """Suite neighbours: samples whose neighbourhood is drawn; 0 for none."""
+
+
+@dataclass(frozen=True)
+class RetrievalOptions:
+    """Of ``--suite retrieval``."""
+
+    ground_truth: Path | None = None
+    """Suite retrieval: gnd_roxford5k.json.gz or gnd_rparis6k.json.gz; --data is the folder of the images it names."""
+    longest: int | None = None
+    """Suite retrieval: pixels of the longer side, to which whole images are reduced; by default they are cropped to a
+    square as in training."""
+    scales: Annotated[tuple[float, ...], tyro.conf.arg(metavar="FACTOR ...")] = (1.0,)
+    """Suite retrieval: scales at which an image is seen and whose vectors are added; the paper's option is 1, 0.7071
+    and 0.5."""
+    whole_queries: bool = False
+    """Suite retrieval: search for whole images, not for the part of each that the benchmark means."""
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """Of ``--suite transfer``."""
+
+    kinds: tuple[Kind, ...] = ()
+    """Suite transfer: layout of each --data, in their order; by default they are folders of classes."""
+    beside: tuple[Path, ...] = ()
+    """Suite transfer: other runs for the same table."""
