@@ -36,8 +36,8 @@ GLOBAL, CROPS = "2 views", "2 + 4 crops"
 VIEWS = (GLOBAL, "3 views", "4 views", CROPS)
 
 # What the search chose, on training images that were held out: the rate of a batch of 256, and what sharpens the loss.
-RATES: dict[Method, float] = {"simclr": 0.06, "groco": 2.0}
-SHARPNESS: dict[Method, float] = {"simclr": 0.1, "groco": 1.0}
+RATES: dict[Method, float] = {"simclr": 0.06, "groco": 8.0}
+SHARPNESS: dict[Method, float] = {"simclr": 0.1, "groco": 16.0}
 
 
 class Size(NamedTuple):
@@ -45,7 +45,7 @@ class Size(NamedTuple):
 
     images: int = 10_000
     asked: int = 2_000
-    epochs: int = 4
+    epochs: int = 6
     width: int = 16
     device: str = "cpu"
     precision: str = "bf16-mixed"
