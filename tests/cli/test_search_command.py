@@ -61,6 +61,7 @@ def test_a_query_does_not_find_itself(trained, classes, tmp_path, call):
     ("flags", "words"),
     [
         ([], "give a QUERY"),
+        (["nowhere.png"], "no file 'nowhere.png'"),
         (["{query}", "--count", "0"], "--count must be 1 or more; got 0"),
         (["{query}", "--out", "found.gif"], "must be a .png"),
         (["{torn}"], "torn.png cannot be read: not an image that can be identified"),

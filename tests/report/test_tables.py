@@ -16,7 +16,7 @@ def test_cells_hold_mean_and_sample_deviation_as_numpy_gives_them(result):
     (table,) = tables([result._replace(value=float(v), seed=i) for i, v in enumerate(values)])
 
     assert table.rows == [["raw", f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"]]
-    assert table.title == "probe: accuracy ↑ on digits (test), mean ± sd, k = 15 runs"
+    assert table.title == "probe: accuracy ↑ on digits (test), mean ± sd of 15 runs"
 
 
 def test_layers_keep_their_order_and_sample_numbers_ascend(result):
@@ -33,7 +33,7 @@ def test_a_single_measurement_stands_alone_and_a_missing_one_is_a_dash(result):
 
     assert table.columns == ["layer", "n = 0", "n = 3"]
     assert table.rows == [["raw", "0.500", "–"], ["b", "–", "0.250"]]
-    assert table.title.endswith("k = 1 run")
+    assert table.title.endswith(", 1 run")
 
 
 def test_transfer_to_several_data_sets_is_one_table_with_average_and_wins(result):
@@ -59,7 +59,7 @@ def test_transfer_to_several_data_sets_is_one_table_with_average_and_wins(result
 def test_uneven_numbers_of_repeats_are_both_named(result):
     (table,) = tables([result, result._replace(seed=1), result._replace(layer="b")])
 
-    assert table.title.endswith("k = 1–2 runs")
+    assert table.title.endswith("of 1–2 runs")
 
 
 @pytest.mark.parametrize(

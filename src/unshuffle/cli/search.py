@@ -79,6 +79,9 @@ def run(arguments: list[str]) -> int:
 def _refuse(options: SearchOptions) -> None:
     if not options.query:
         raise ValueError("give a QUERY: one file at least to find the like of.")
+    for query in options.query:
+        if not query.is_file():
+            raise ValueError(f"no file '{query}' to find the like of.")
     if options.count < 1:
         raise ValueError(f"--count must be 1 or more; got {options.count}.")
     if options.out.suffix.lower() != ".png":

@@ -114,7 +114,7 @@ def _title(line: Result, cells: list[list[list[float]]], lower: bool) -> str:
     counts = [len(values) for row in cells for values in row if values]
     few, many = min(counts), max(counts)
     runs = f"{few}–{many}" if few < many else f"{many}"
-    repeats = f"mean ± sd, k = {runs} runs" if many > 1 else "k = 1 run"
+    repeats = f"mean ± sd of {runs} runs" if many > 1 else "1 run"
     return f"{line.task}: {line.metric} {'↓' if lower else '↑'} on {line.data} ({line.split}), {repeats}"
 
 
