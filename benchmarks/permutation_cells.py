@@ -275,6 +275,8 @@ def test_part(recipe: Any, options: Options) -> tuple[Tensor, np.ndarray]:
     if isinstance(source, Labelled):
         tested = cast(MNIST | CIFAR10, source.layout).tested()
         data = opened(replace(source, layout=tested), root)
+        if source.items.grey:  # kept in colour, turned as it is read
+            return _read(_few(data, options.images))
         return data.items[: options.images], data.labels[: options.images]
     if recipe.holdout:
         _, held_out = split(_few(opened(source, root), options.images), recipe.holdout, seed=recipe.seed)

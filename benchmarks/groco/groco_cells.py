@@ -29,6 +29,7 @@ from groco_training import (
     Size,
     augmented,
     judged,
+    pixels_judged,
     pretrain,
     recipe,
     sharpened,
@@ -84,6 +85,8 @@ def _tried(folder: Path, size: Size, method: Method, rate: float, sharpness: flo
 
 
 def _table4(folder: Path, size: Size, seeds: tuple[int, ...]) -> Iterator[Cell]:
+    if 0 in seeds:
+        yield Cell("table4/raw/0", partial(_raw, folder, size))
     for seed in seeds:
         yield Cell(f"table4/random/{seed}", partial(_untrained, folder, size, seed))
         for kind, method in product(VIEWS, METHODS):
@@ -123,6 +126,12 @@ def _cell(folder: Path, size: Size, made: ViewsRecipe, seed: int, transfers: boo
     for name in OTHERS if transfers else ():
         lines += judged(encoder, other(folder, name), seed=seed)
     return _sized(lines, size)
+
+
+def _raw(folder: Path, size: Size) -> list[Line]:
+    """The pixels themselves."""
+    sets = [cifar10(folder, size.images, size.asked), *(other(folder, name) for name in OTHERS)]
+    return _sized([line for data in sets for line in pixels_judged(data)], size)
 
 
 def _untrained(folder: Path, size: Size, seed: int) -> list[Line]:

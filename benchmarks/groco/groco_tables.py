@@ -20,7 +20,7 @@ MARK = re.compile(r"(<!-- groco: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_RUN, NONE = "not run", "–"
 METRICS = ("k-NN 1", "k-NN 10", "k-NN 20", "linear 1", "linear 5")
 HEADS = ("k-NN, k = 1", "k = 10", "k = 20", "linear, top 1", "top 5")
-NAMES = {"random": "random network", "simclr": "SimCLR", "groco": "GroCo"}
+NAMES = {"raw": "raw pixels", "random": "random network", "simclr": "SimCLR", "groco": "GroCo"}
 OWN = "table4/groco/2 views/"
 """GroCo's usual setting: one row of every ablation."""
 Row = tuple[str, str, Sequence[float | None]]
@@ -28,6 +28,7 @@ Row = tuple[str, str, Sequence[float | None]]
 
 # The paper's tables 4, 6 and 7: ResNet-50, ImageNet, 100 epochs; k-NN with k = 1, 10, 20, linear top 1 and top 5.
 TABLE4: list[Row] = [
+    ("raw pixels", "table4/raw/", ()),
     ("random network", "table4/random/", ()),
     ("SimCLR, 2 views", "table4/simclr/2 views/", (46.0, 51.5, 51.9, 65.7, 86.7)),
     ("SimCLR, 3 views", "table4/simclr/3 views/", (44.7, 50.0, 50.6, 65.8, 86.8)),
@@ -131,7 +132,7 @@ def _transfer(lines: list[Line]) -> str:
     made = []
     for metric, title in (("k-NN 20", "k-NN, k = 20"), ("linear 1", "linear")):
         for method in NAMES:
-            where = f"table4/{method}/" + ("" if method == "random" else "2 views/")
+            where = f"table4/{method}/" + ("" if method in ("raw", "random") else "2 views/")
             values = [_values(lines, where, metric, data=data) for data in TRANSFERS]
             average = _spread([fmean(found) for found in zip(*values)]) if all(values) else NOT_RUN
             row = [f"{NAMES[method]}, {title}", *map(_spread, values), _beside(average, TABLE5.get((method, metric)))]

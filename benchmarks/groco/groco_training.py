@@ -102,14 +102,25 @@ def judged(
     encoder: Encoder, data: Split, *, seed: int, split: str = "test", spaces: tuple[str, ...] = ()
 ) -> list[Line]:
     """Neighbours and a linear probe of the frozen features, in the representation and where else it is asked."""
-    mark = stamp(data.name, split, "groco")
     lines = []
     for space in (REPRESENTATION, *spaces):
         embed = encoder.project if space == PROJECTION else encoder.embed
         known, asked = (embed(part.items).numpy() for part in (data.train, data.test))
-        for metric, value in scored(known, data.train, asked, data.test):
-            result = Result(data.name, metric, value, len(known), seed, layer=space, **mark._asdict())
-            lines.append({"record": "result", **result._asdict(), "value": round(value, 6)})
+        lines += _scores(known, asked, data, seed=seed, split=split, space=space)
+    return lines
+
+
+def pixels_judged(data: Split) -> list[Line]:
+    """The same of the pixels."""
+    known, asked = (part.items.flatten(1).float().numpy() for part in (data.train, data.test))
+    return _scores(known, asked, data, seed=0, split="test", space=REPRESENTATION)
+
+
+def _scores(known: np.ndarray, asked: np.ndarray, data: Split, *, seed: int, split: str, space: str) -> list[Line]:
+    mark, lines = stamp(data.name, split, "groco"), []
+    for metric, value in scored(known, data.train, asked, data.test):
+        result = Result(data.name, metric, value, len(known), seed, layer=space, **mark._asdict())
+        lines.append({"record": "result", **result._asdict(), "value": round(value, 6)})
     return lines
 
 

@@ -72,3 +72,12 @@ def test_a_quarter_of_the_width_has_a_quarter_of_the_features():
 def test_projectors_that_cannot_be_say_so():
     with pytest.raises(ValueError, match="Projector: `layers` must be positive; got 0"):
         Projector(layers=0)
+
+
+@pytest.mark.parametrize(("width", "last"), [(8, False), (16, True), (24, False)])
+def test_channels_come_last_only_where_pytorch_computes_that_without_harm(width, last):
+    net = ProjectedNet(ResNet(18, stem="small", width=width), (3, 8, 8), Projector(8, 8)).build()
+    weight = net.backbone.layer2[0].conv1.weight
+
+    assert weight.is_contiguous(memory_format=torch.channels_last) is last
+    assert weight.is_contiguous() is not last

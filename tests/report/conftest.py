@@ -75,6 +75,13 @@ def _arrays() -> dict[str, dict[str, np.ndarray]]:
             "label": rng.integers(0, 4, 40),
             "names": np.array(["a", "b", "c", "d"]),
         },
+        "neighbours": {
+            "queries": rng.random((2, 8, 8, 3)),
+            "found": rng.random((2, 3, 8, 8, 3)),
+            "similarity": np.array([[0.9, 0.8, 0.7], [0.6, 0.5, np.nan]]),
+            "same": np.array([[1, 0, 1], [0, 1, 0]]),
+            "names": np.array(["a.png", "b.png"]),
+        },
         "heat": {
             "values": rng.normal(size=(3, 6, 6)),
             "names": np.array(["F", "f", "_g"]),

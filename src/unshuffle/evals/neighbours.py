@@ -88,7 +88,7 @@ def vote(
 
     Example:
         >>> found = nearest_rows(np.eye(3), np.array([[3.0, 2.0, 2.5]]), k=3)
-        >>> [vote(found, np.array([0, 1, 1]), k=k).item() for k in (1, 3)]
+        >>> [vote(found, np.array([0, 1, 1]), k=k, temperature=1.0).item() for k in (1, 3)]
         [0, 1]
     """
     _check.positive("vote", "k", k)
