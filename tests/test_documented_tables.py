@@ -215,6 +215,26 @@ def test_on_notes_the_ranking_losses_lead_as_the_page_says():
             assert min(gain[name] for name in ranking) > max(gain[name] for name in others)
 
 
+def test_views_teach_what_the_page_says():
+    lines = [json.loads(line) for line in (ROOT / "benchmarks/results/groco.jsonl").read_text().splitlines()]
+
+    def neighbours(cell: str) -> float:
+        wanted = ("k-NN 20", "representation", "cifar10", f"{cell}/0")
+        keys = ("metric", "layer", "data", "cell")
+        return next(line["value"] for line in lines if tuple(line.get(key) for key in keys) == wanted)
+
+    groco, simclr = (neighbours(f"table4/{method}/2 views") for method in ("groco", "simclr"))
+    assert min(groco, simclr) > neighbours("table4/random") + 0.2
+    assert groco > neighbours("table7c/10 random negatives") + 0.03
+    assert groco > neighbours("gradient/groco through both") + 0.1
+    assert abs(groco - neighbours("table6b/in any order")) < 0.02
+    for one, other in (
+        (groco, neighbours("table7a/simclr as in dino")),
+        (neighbours("table7a/groco as in simclr"), simclr),
+    ):
+        assert abs(one - other) < 0.03
+
+
 @pytest.fixture
 def cells(monkeypatch) -> ModuleType:
     """The program that fills the tables of Permutation-Optimisation."""

@@ -142,7 +142,7 @@ def _transfer(lines: list[Line]) -> str:
 
 
 def _wins(lines: list[Line], method: str, metric: str) -> str:
-    if method == "random":
+    if method in ("raw", "random"):
         return NONE
     rival = "simclr" if method == "groco" else "groco"
     ours, theirs = (
