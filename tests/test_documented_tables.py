@@ -249,6 +249,17 @@ def test_the_tables_of_permutation_optimisation_are_those_of_the_measured_cells(
     assert cells.fill(cells.read(cells.RESULTS), page) == page
 
 
+def test_mosaics_are_put_together_as_the_page_says(cells):
+    done = cells.read(cells.RESULTS)
+
+    def whole(cell: str) -> float:
+        return done[f"mosaic/{cell}/seed0"]["values"]["mosaic: every tile in its place: arranged"]
+
+    assert whole("cifar10grey/4x4/neighbours") > 0.75
+    for cell, paper in {"2x2/po_u": 1.0, "2x2/lin": 0.997, "3x3/po_u": 0.659, "3x3/lin": 0.669}.items():
+        assert abs(whole(f"mnist/{cell}") - paper) < 0.02
+
+
 def test_a_measured_cell_stands_beside_the_papers_number_and_an_open_one_says_so(cells, tmp_path):
     values = {
         "mosaic: squared error of normalised pixels: arranged": 0.1234,
