@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# What the C library is compiled from, while installing.
-NATIVE := hatch_build.py $(wildcard src/unshuffle/ops/_native/*.[ch])
+# What the C libraries are compiled from, while installing.
+NATIVE := hatch_build.py $(wildcard src/unshuffle/_compiled/*.h src/unshuffle/*/_native/*.[ch])
 
 .PHONY: demo test fuzz lint docs wheel check clean
 
@@ -15,7 +15,7 @@ demo: .venv/installed-train
 test: .venv/installed-dev
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-# Random calls of the C library under the address and undefined-behaviour sanitizers; ARGS="--seconds 600" for longer.
+# Random calls of the C libraries under the address and undefined-behaviour sanitizers; ARGS="--seconds 600" for longer.
 fuzz: .venv/installed-dev
 	$(BIN)/python tests/fuzz_native $(ARGS)
 

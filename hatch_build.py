@@ -1,6 +1,6 @@
-"""Compiles the operators' C library into the wheel, where a C compiler is found; without one the wheel is pure Python.
+"""Compiles the C libraries into the wheel, where a C compiler is found; without one the wheel is pure Python.
 
-The library touches neither Python nor PyTorch, so its wheel is ``py3-none-<platform>``: one for all versions of both.
+They touch neither Python nor PyTorch, so the wheel is ``py3-none-<platform>``: one for all versions of both.
 ``CC`` names the compiler; ``UNSHUFFLE_BUILD_NATIVE`` is 0 (never), 1 (or fail), or unset (if it can be done);
 ``UNSHUFFLE_CFLAGS`` is added to the flags.
 """
@@ -19,7 +19,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("src/unshuffle/ops/_native")
+FOLDERS = [Path("src/unshuffle/ops/_native"), Path("src/unshuffle/data/_native")]
+HEADERS = Path(__file__).resolve().parent / "src/unshuffle/_compiled"  # what they share
+NAME = "libunshuffle.native.so"
 FLAGS = [
     "-std=c11",
     "-O3",
@@ -34,28 +36,30 @@ FLAGS = [
 
 
 class NativeBuildHook(BuildHookInterface):
-    """Builds ``libunshuffle.native.so`` before the wheel, editable or not, is packed."""
+    """Builds each folder's ``libunshuffle.native.so`` before the wheel, editable or not, is packed."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compiles, and tags the wheel for this platform if that worked."""
         wanted = os.environ.get("UNSHUFFLE_BUILD_NATIVE", "")
-        library = Path(self.root) / FOLDER / "libunshuffle.native.so"
+        libraries = {Path(self.root) / folder: Path(self.root) / folder / NAME for folder in FOLDERS}
         if self.target_name != "wheel":
             return
-        library.unlink(missing_ok=True)
+        for library in libraries.values():
+            library.unlink(missing_ok=True)
         if wanted == "0":
             return
-        problem = compile_library(Path(self.root) / FOLDER, library)
-        if problem and wanted == "1":
-            raise RuntimeError(f"unshuffle: the C library was not built: {problem}")
-        if problem:
-            self.app.display_warning(f"unshuffle: no C library, operators will run in PyTorch, more slowly: {problem}")
-            return
+        for folder, library in libraries.items():
+            problem = compile_library(folder, library)
+            if problem and wanted == "1":
+                raise RuntimeError(f"unshuffle: the C library was not built: {problem}")
+            if problem:
+                self.app.display_warning(f"unshuffle: no C library, PyTorch does its work, more slowly: {problem}")
+                return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{_platform()}"
-        build_data["artifacts"].append(str(FOLDER / library.name))
+        build_data["artifacts"] += [str(folder / NAME) for folder in FOLDERS]
 
 
 def compile_library(folder: Path, library: Path, extra: list[str] | None = None) -> str | None:
@@ -68,6 +72,7 @@ def compile_library(folder: Path, library: Path, extra: list[str] | None = None)
         return "no C compiler (cc, gcc or clang) was found"
     flags = [
         *FLAGS,
+        f"-I{HEADERS}",
         f'-DUNSHUFFLE_FINGERPRINT="{_fingerprint(folder)}"',
         *shlex.split(os.environ.get("UNSHUFFLE_CFLAGS", "")),
         *(extra or []),
@@ -84,9 +89,9 @@ def compile_library(folder: Path, library: Path, extra: list[str] | None = None)
 
 
 def _fingerprint(folder: Path) -> str:
-    """The same as ``unshuffle.ops._native.fingerprint``, which cannot be imported before the package is built."""
+    """The same as ``unshuffle._compiled.fingerprint``, which cannot be imported before the package is built."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.[ch]")):
+    for path in (*sorted(folder.glob("*.[ch]")), *sorted(HEADERS.glob("*.h"))):
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()[:16]
 

@@ -1,14 +1,19 @@
-"""What all tests share: reference vectors, a generator, and the machine kept calm."""
+"""What all tests share: reference vectors, a generator, both ways through a loop, and the machine kept calm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+from unshuffle import _compiled
+from unshuffle.data import _native as data_native
+from unshuffle.ops import _native as ops_native
 
 # The tests' tensors are tiny: a second thread only waits, and on busy cores it made the suite many times slower.
 torch.set_num_threads(1)
@@ -35,3 +40,12 @@ def golden() -> Callable[[str], dict[str, np.ndarray]]:
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture(params=["native", "pytorch"])
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The test runs once on each path: the loops in C and plain PyTorch."""
+    if request.param == "native" and not (ops_native.available() and data_native.available()):
+        pytest.skip("the libraries in C were not built here")
+    with nullcontext() if request.param == "native" else _compiled.disabled():
+        yield request.param

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT, Data, Line, judged, pretrain, with_loss
 
 from cells import Cell
+from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT, Data, Line, judged, pretrain, with_loss
 from unshuffle.data.slices import Slices
 from unshuffle.evals import mlp_probe
 from unshuffle.nets import SmallConv

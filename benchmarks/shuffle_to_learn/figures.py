@@ -14,9 +14,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from recordings import BAND_NUMBERS, LABELS, SUPERVISED
 from tables import PARTIAL
-from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT
 
 from cells import Line, read
+from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT
 from unshuffle.report.figures import palette, style
 
 TASKS = {"family": "family: accuracy ↑", "instrument": "instrument: accuracy ↑", "pitch": "pitch: squared error ↓"}

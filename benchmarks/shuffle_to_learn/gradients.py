@@ -10,9 +10,9 @@ from typing import Any, cast
 import torch
 from recordings import notes, recipe
 from torch import Tensor
-from training import Line, pretrain
 
 from cells import Cell
+from training import Line, pretrain
 from unshuffle.losses import PerturbedFenchelYoung
 from unshuffle.types import Raw
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from cells import Cell
 from training import (
     EXACT,
     FIXED,
@@ -31,8 +33,6 @@ from training import (
     pretrain,
     with_loss,
 )
-
-from cells import Cell
 from unshuffle.data.audio import Sounds
 from unshuffle.data.patching import Bands, Grid
 from unshuffle.data.slices import Slices

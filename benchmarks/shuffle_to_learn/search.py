@@ -11,9 +11,9 @@ from itertools import product
 from pathlib import Path
 
 from recordings import layout, notes, spoken, usual
-from training import EXACT, FIXED, MSE, RANDOM, RAW, SOFT, Line, judged, pretrain, with_loss
 
 from cells import Cell
+from training import EXACT, FIXED, MSE, RANDOM, RAW, SOFT, Line, judged, pretrain, with_loss
 from unshuffle.data.slices import Slices
 from unshuffle.evals import mlp_probe
 from unshuffle.recipes import ShuffleRecipe

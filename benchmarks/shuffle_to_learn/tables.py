@@ -15,10 +15,10 @@ from clips import FRAME_NUMBERS
 from clips import LABELS as CLIP_LABELS
 from photos import BACKBONES
 from recordings import BAND_NUMBERS, LABELS, LAYOUTS, SUPERVISED
-from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT
 
 from cells import Line, read
 from render import table
+from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT
 
 MARK = re.compile(r"(<!-- shuffle to learn: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_RUN, NONE = "not run", "–"

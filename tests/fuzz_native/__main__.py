@@ -1,10 +1,10 @@
-"""Calls the C library at random under the address and undefined-behaviour sanitizers, and checks what must always hold.
+"""Calls the C libraries at random under address and undefined-behaviour sanitizers, and checks what must always hold.
 
 Not collected by pytest: ``make fuzz``, or
 
     python tests/fuzz_native [--seconds 20] [--seed 0]
 
-The parent compiles the library with sanitizers and starts itself again with libasan preloaded. The child knows numpy
+The parent compiles the libraries with sanitizers and starts itself again with libasan preloaded. The child knows numpy
 and ctypes only (PyTorch under a sanitizer is slow and noisy) and hands in what the loader may: any strides that are not
 negative, any mask, any numbers, in memory of exactly the size needed. Every file beside this one draws the calls of one
 kind of operator, and says in ``CALLED`` which functions these are.
@@ -32,36 +32,41 @@ import sinkhorn
 import transport
 from memory import Memory
 
+import views
+
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "src/unshuffle/ops/_native"
+SOURCES = ROOT / "src/unshuffle"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
-KINDS = (ranks, network, assignment, sinkhorn, transport)
-CALLED = set().union(*(kind.CALLED for kind in KINDS))
-DRAWS = [draw for kind in KINDS for draw in kind.DRAWS]
+KINDS = {"ops": (ranks, network, assignment, sinkhorn, transport), "data": (views,)}
+"""What calls the library of which folder."""
 
 
-def load(path: str) -> ctypes.CDLL:
+def load(path: Path, folder: str) -> ctypes.CDLL:
     """The library with the loader's own signatures, read from its source: importing it would import PyTorch."""
     wanted = {"_pointer", "_ROWS", "_SIGNATURES"}
     names: dict[str, Any] = {"ctypes": ctypes}
-    for statement in ast.parse((FOLDER / "__init__.py").read_text()).body:
+    for statement in ast.parse((SOURCES / folder / "_native/__init__.py").read_text()).body:
         if isinstance(statement, ast.Assign):
             assigned = {node.id for node in ast.walk(statement.targets[0]) if isinstance(node, ast.Name)}
             if assigned & wanted:
                 exec(compile(ast.Module([statement], []), "loader", "exec"), names)
-    library = ctypes.CDLL(path)
+    library = ctypes.CDLL(str(path))
     for name, arguments in names["_SIGNATURES"].items():
         getattr(library, name).argtypes = arguments
-    assert set(names["_SIGNATURES"]) == CALLED, "this file does not call what the loader does"
+    called = set().union(*(kind.CALLED for kind in KINDS[folder]))
+    assert set(names["_SIGNATURES"]) == called, "these files do not call what the loader does"
     return library
 
 
-def run(path: str, seconds: float, seed: int) -> None:
-    library, memory = load(path), Memory()
+def run(libraries: Path, seconds: float, seed: int) -> None:
+    loaded = {folder: load(libraries / f"{folder}.so", folder) for folder in KINDS}
+    draws = [(loaded[folder], draw) for folder, kinds in KINDS.items() for kind in kinds for draw in kind.DRAWS]
+    memory = Memory()
     start, cases = time.monotonic(), 0
     while time.monotonic() - start < seconds:
         try:
-            DRAWS[cases % len(DRAWS)](library, np.random.default_rng([seed, cases]), memory)
+            library, draw = draws[cases % len(draws)]
+            draw(library, np.random.default_rng([seed, cases]), memory)
         except BaseException:
             print(f"fuzz: case {cases} of seed {seed}", file=sys.stderr)
             raise
@@ -70,25 +75,25 @@ def run(path: str, seconds: float, seed: int) -> None:
     print(f"fuzz: {cases} cases in {seconds:.0f} s (seed {seed}), nothing found")
 
 
-def compile_library(path: Path) -> None:
+def compile_libraries(libraries: Path) -> None:
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     assert spec is not None
     assert spec.loader is not None
     hook = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hook)
     os.environ["CC"] = "gcc"  # its libasan is the one that is preloaded
-    problem = hook.compile_library(FOLDER, path, extra=SANITIZERS)
-    if problem:
-        sys.exit(f"fuzz: the library was not built: {problem}")
+    for folder in KINDS:
+        problem = hook.compile_library(SOURCES / folder / "_native", libraries / f"{folder}.so", extra=SANITIZERS)
+        if problem:
+            sys.exit(f"fuzz: the library of {folder} was not built: {problem}")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    if arguments.library:
-        run(arguments.library, arguments.seconds, arguments.seed)
+    if arguments.libraries:
+        run(arguments.libraries, arguments.seconds, arguments.seed)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sanitized.so"
-        compile_library(path)
+        compile_libraries(Path(folder))
         found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
         environment = {
             **os.environ,
@@ -97,12 +102,12 @@ def main(arguments: argparse.Namespace) -> int:
             "UBSAN_OPTIONS": "print_stacktrace=1",
             "OMP_NUM_THREADS": "1",
         }
-        return subprocess.run([sys.executable, *sys.argv, "--library", str(path)], env=environment).returncode
+        return subprocess.run([sys.executable, *sys.argv, "--libraries", folder], env=environment).returncode
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--library", help=argparse.SUPPRESS)
+    parser.add_argument("--libraries", type=Path, help=argparse.SUPPRESS)
     sys.exit(main(parser.parse_args()))

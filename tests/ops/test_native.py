@@ -18,6 +18,8 @@ from oracles import numbers
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from unshuffle import _compiled
+from unshuffle.data import _native as views_native
 from unshuffle.ops import _native
 from unshuffle.ops.perturbed import perturbed_rank
 from unshuffle.ops.soft_rank import soft_rank, soft_sort
@@ -84,6 +86,7 @@ def value_and_gradient(operator: Callable[[Tensor], Tensor], values: Tensor) -> 
 @pytest.mark.skipif(os.environ.get("UNSHUFFLE_BUILD_NATIVE") != "1", reason="no library was asked for")
 def test_the_library_is_there_where_it_was_asked_for():
     assert _native.available()
+    assert views_native.available()
 
 
 def test_without_the_library_operators_run_in_pytorch(load_instead, tmp_path, recwarn):
@@ -121,8 +124,11 @@ def test_a_library_from_other_sources_is_left_alone_with_a_warning(load_instead,
 
 @pytest.mark.once
 @pytest.mark.parametrize("switch", ["0", "1"])
-def test_the_environment_switches_it_off(switch):
-    program = "from unshuffle.ops import _native; print(_native.available())"
+def test_the_environment_switches_both_libraries_off(switch):
+    program = (
+        "from unshuffle.data import _native as data; from unshuffle.ops import _native as ops;"
+        "print(data._load.cache_info().currsize, data.available(), ops.available())"
+    )
 
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -132,7 +138,8 @@ def test_the_environment_switches_it_off(switch):
         check=True,
     )
 
-    assert done.stdout.strip() == str(switch == "1" and _native._load() is not None)
+    expected = [switch == "1" and door._load() is not None for door in (views_native, _native)]
+    assert done.stdout.split() == ["0", *map(str, expected)]  # loaded on first use, and not before
 
 
 def test_it_is_on_again_after_an_error():
@@ -239,8 +246,9 @@ def test_a_forked_loader_works_after_a_call_on_several_threads(threads):
 # ----------------------------------------------------------------------------------------- how it gets into the package
 
 
-def test_the_hook_and_the_door_take_the_same_fingerprint(hatch_build):
-    assert hatch_build._fingerprint(_native.FOLDER) == _native.fingerprint()
+@pytest.mark.parametrize("door", [_native, views_native], ids=["ops", "data"])
+def test_the_hook_and_the_door_take_the_same_fingerprint(hatch_build, door):
+    assert hatch_build._fingerprint(door.FOLDER) == _compiled.fingerprint(door.FOLDER)
 
 
 @pytest.fixture
@@ -248,7 +256,6 @@ def build_wheel(hatch_build: ModuleType, tmp_path: Path) -> Callable[..., subpro
     """Builds a wheel of this checkout into ``tmp_path``, from a copy of it."""
     project = tmp_path / "project"
     shutil.copytree(ROOT / "src", project / "src", ignore=shutil.ignore_patterns("assets", "__pycache__"))
-    shutil.copytree(ROOT / "src/unshuffle/ops/_native", project / "src/unshuffle/ops/_native", dirs_exist_ok=True)
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
     # The licence of the data, which was left out for speed.
@@ -264,9 +271,9 @@ def build_wheel(hatch_build: ModuleType, tmp_path: Path) -> Callable[..., subpro
     return build
 
 
-def holds_the_library(wheel: Path) -> bool:
+def libraries_in(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        return f"unshuffle/ops/_native/{_native.LIBRARY.name}" in archive.namelist()
+        return {name.split("/")[1] for name in archive.namelist() if name.endswith(f"/_native/{_compiled.NAME}")}
 
 
 @pytest.mark.once
@@ -275,9 +282,9 @@ def test_without_a_compiler_the_wheel_is_pure(build_wheel, tmp_path):
 
     (wheel,) = tmp_path.glob("*.whl")
     assert done.returncode == 0
-    assert "no C library, operators will run in PyTorch" in done.stdout + done.stderr
+    assert "no C library, PyTorch does its work" in done.stdout + done.stderr
     assert wheel.name.endswith("py3-none-any.whl")
-    assert not holds_the_library(wheel)  # although one of an earlier build lay there
+    assert not libraries_in(wheel)  # although one of an earlier build lay there
 
 
 @pytest.mark.once
@@ -307,4 +314,4 @@ def test_with_a_compiler_one_wheel_serves_every_python_of_the_platform(build_whe
     (wheel,) = tmp_path.glob("*.whl")
     assert "-py3-none-" in wheel.name
     assert not wheel.name.endswith("any.whl")
-    assert holds_the_library(wheel)
+    assert libraries_in(wheel) == {"ops", "data"}

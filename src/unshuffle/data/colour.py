@@ -95,7 +95,8 @@ def _enhance_(images: Tensor, which: Tensor, factors: Tensor) -> None:
     keep = factors.gather(1, which[:, None])[..., None, None]
     grey = brightness(images)
     # What it is blended with: nothing, its mean brightness, or its brightness at every pixel.
-    mean = (grey.mean((2, 3), keepdim=True) + 0.5).floor_()
+    # (A half is rounded up, whichever way its last bit fell.)
+    mean = (grey.mean((2, 3), keepdim=True) + 0.5001).floor_()
     contrast, saturation = ((which == kind).float()[:, None, None, None] for kind in (CONTRAST, SATURATION))
     base = (grey * (saturation * (1 - keep))).add_(mean.mul_(contrast * (1 - keep)))
     torch.addcmul(base, images, keep, out=images).clamp_(0, 255)

@@ -1,7 +1,8 @@
 """Views of an image: crops that were mirrored, recoloured, greyed, blurred and solarised by chance.
 
 Whole batches of bytes are changed at once, where they lie, and each image in its own way. What happens is drawn first
-(:meth:`View.draw`), as numbers that any other implementation can be given too, and then done (:func:`made`).
+(:meth:`View.draw`), as numbers that any other implementation can be given too, and then done
+(:func:`unshuffle.data.draws.made`).
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unshuffle import _check
-from unshuffle.data.blur import Blur, blurred
-from unshuffle.data.colour import Changes, ColourJitter, brightness, recoloured
-from unshuffle.data.crops import Boxes, Crop, cut
+from unshuffle.data import _native
+from unshuffle.data.blur import Blur
+from unshuffle.data.colour import ColourJitter
+from unshuffle.data.crops import Crop
+from unshuffle.data.draws import Draws, joined, made, made_in_c
 from unshuffle.data.patching import image_shape
 from unshuffle.data.resample import filtered, scaling
 from unshuffle.types import Raw, Views
@@ -28,22 +30,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AT_ONCE = (1 << 28, 1 << 19)
 """Values of views that are computed at a time: as many as fit, and on a CPU as many as its cache is good for."""
 SHORT_SIDE = 256 / 224  # of an image of which the middle is taken, in sides of that
-
-
-class Draws(NamedTuple):
-    """What happens to each image of a batch: its crop, its colours, whether it turns grey, the deviation of its blur
-    (0 for none), whether it is solarised; (B,) each of the last three."""
-
-    boxes: Boxes
-    colours: Changes
-    grey: Tensor
-    sigma: Tensor
-    solarised: Tensor
-
-    def of(self, rows: slice) -> Draws:
-        """Those of some of the images."""
-        boxes, colours = Boxes(*(part[rows] for part in self.boxes)), Changes(*(part[rows] for part in self.colours))
-        return Draws(boxes, colours, self.grey[rows], self.sigma[rows], self.solarised[rows])
 
 
 @register
@@ -76,33 +62,6 @@ class View:
         uniform = torch.rand(2, count, generator=generator, device=generator.device)
         sigma = self.blur.draw(count, generator)
         return Draws(boxes, colours, uniform[0] < self.grey, sigma, uniform[1] < self.solarise)
-
-
-def made(images: UInt8[Tensor, "batch c h w"], draws: Draws, size: int) -> Float[Tensor, "batch c size size"]:
-    """One view of each image, as drawn: real numbers from 0 to 255, on the device of the images."""
-    views = recoloured(cut(images, draws.boxes, size), draws.colours)
-    if draws.grey.any() and images.shape[1] == 3:
-        grey = draws.grey.to(views)[:, None, None, None]
-        torch.addcmul(brightness(views).mul_(grey), views, 1 - grey, out=views)
-    views = _blurred_where(draws.sigma > 0, views, draws.sigma)
-    if draws.solarised.any():
-        # The lesser of x and 255 - x is x below the threshold of 128 and the negative from there on.
-        negative = torch.where(draws.solarised, 255.0, 510.0).to(views)[:, None, None, None] - views
-        views = torch.minimum(views, negative, out=negative)
-    return views
-
-
-def _blurred_where(chosen: Tensor, images: Tensor, sigma: Tensor) -> Tensor:
-    """Blurs some of the images; the others are not computed."""
-    count = int(chosen.sum())
-    if count == len(images):
-        return blurred(images, sigma.to(images.device))
-    if not count:
-        return images
-    rows = chosen.nonzero()[:, 0]
-    changed = blurred(images.index_select(0, rows.to(images.device)), sigma[rows].to(images.device))
-    source = torch.arange(len(images)).masked_scatter_(chosen, len(images) + torch.arange(count))
-    return torch.cat([images, changed]).index_select(0, source.to(images.device))
 
 
 @register
@@ -160,6 +119,8 @@ class MultiView:
     def _together(self, items: Tensor, drawn: list[Draws], size: int) -> Sequence[Tensor]:
         """Several views of one size: what a call costs is paid once, and on a CPU a part fits its cache."""
         draws, count = joined(drawn), len(items) * len(drawn)
+        if _native.takes(items):
+            return made_in_c(items, draws, size, *self._line()).tensor_split(len(drawn))
         views = torch.empty(count, items.shape[1], size, size, device=items.device)
         source = torch.arange(len(items), device=items.device).repeat(len(drawn))
         step = max(1, AT_ONCE[items.device.type == "cpu"] // (items.shape[1] * size * size))
@@ -188,16 +149,12 @@ class MultiView:
         self.shape(tuple(items.shape[1:]))
 
     def _normalise(self, images: Tensor, *, out: Tensor) -> Tensor:
-        mean, std = (torch.tensor(numbers, device=images.device)[:, None, None] for numbers in (self.mean, self.std))
-        return torch.sub(images, 255 * mean, out=out).mul_(1 / (255 * std))
+        offset, scale = (numbers.to(images.device)[:, None, None] for numbers in self._line())
+        return torch.sub(images, offset, out=out).mul_(scale)
 
-
-def joined(drawn: Sequence[Draws]) -> Draws:
-    """Several draws as those of one batch."""
-    boxes, colours, *rest = zip(*drawn)
-    return Draws(
-        Boxes(*map(torch.cat, zip(*boxes))), Changes(*map(torch.cat, zip(*colours))), *map(torch.cat, rest)
-    )  # fmt: skip
+    def _line(self) -> tuple[Tensor, Tensor]:
+        """What is subtracted from levels from 0 to 255, and what the rest is multiplied by, for each channel."""
+        return 255 * torch.tensor(self.mean), 1 / (255 * torch.tensor(self.std))
 
 
 def _scaled(images: Tensor, short: int) -> Tensor:

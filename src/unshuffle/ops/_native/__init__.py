@@ -1,28 +1,22 @@
-"""The door to the hot loops in C: plain C11 on raw pointers, one shared library beside this file, loaded with ctypes.
-
-The library knows nothing of Python or PyTorch, so one build serves every version of both. Where it is missing (no
-compiler when the package was built) everything works without, in PyTorch, more slowly. It is loaded on first use.
-"""
+"""The door to the operators' hot loops in C (:mod:`unshuffle._compiled` says what a door is)."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from unshuffle import _compiled
+from unshuffle._compiled import disabled as disabled
+from unshuffle._compiled import transformed as transformed
 
 FOLDER = Path(__file__).parent
-LIBRARY = FOLDER / "libunshuffle.native.so"  # on every platform; the second dot says that it is no module
+LIBRARY = FOLDER / _compiled.NAME
 MOST_ITEMS = 2**31 - 1  # slots are 31-bit numbers
-_ITEMS_PER_THREAD = 8192  # below this a thread costs more than it saves
 
 _pointer, _long, _int, _double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _ROWS = (_pointer, _pointer, _long, _long, _long, _long, _int)
@@ -56,36 +50,11 @@ _SIGNATURES = {
     ),
 }
 
-_enabled = os.environ.get("UNSHUFFLE_NATIVE", "1") != "0"
-
-
-def fingerprint() -> str:
-    """What the sources of the library hash to; a library that says otherwise is stale, and not loaded."""
-    digest = hashlib.sha256()
-    for path in sorted(FOLDER.glob("*.[ch]")):
-        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()[:16]
-
 
 @cache
 def _load(path: Path = LIBRARY) -> ctypes.CDLL | None:
     """The library, or None with a warning where there is one that does not fit."""
-    if not path.exists():
-        return None
-    try:
-        library = ctypes.CDLL(str(path))
-        library.unshuffle_fingerprint.restype = ctypes.c_char_p
-        if library.unshuffle_fingerprint().decode() != fingerprint():
-            raise OSError("it was built from other sources")
-    except (OSError, AttributeError) as error:
-        warnings.warn(
-            f"unshuffle: {path} is not used ({error}); operators run in PyTorch, more slowly. Install again.",
-            stacklevel=2,
-        )
-        return None
-    for name, arguments in _SIGNATURES.items():
-        getattr(library, name).argtypes = arguments
-    return library
+    return _compiled.load(path, FOLDER, _SIGNATURES)
 
 
 def available() -> bool:
@@ -93,36 +62,15 @@ def available() -> bool:
 
     ``UNSHUFFLE_NATIVE=0`` in the environment switches it off.
     """
-    return _enabled and _load() is not None
-
-
-@contextmanager
-def disabled() -> Iterator[None]:
-    """Inside, operators take their PyTorch path."""
-    global _enabled
-    before, _enabled = _enabled, False
-    try:
-        yield
-    finally:
-        _enabled = before
-
-
-def transformed() -> bool:
-    """Whether this is being compiled, or is inside a transform of ``torch.func``: nothing may depend on the numbers."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return _compiled.enabled and _load() is not None
 
 
 def takes(values: Tensor) -> bool:
-    """Whether ``values`` may go through this door: plain CPU data, eager, outside transforms."""
+    """Whether ``values`` may go through this door."""
     return (
-        _enabled
-        and not transformed()
-        and values.is_cpu
-        and type(values) in (Tensor, torch.nn.Parameter)
+        _compiled.plain(values)
         and values.dtype in (torch.float32, torch.float64)
         and values.numel() <= MOST_ITEMS
-        and not torch._C._functorch.is_legacy_batchedtensor(values)  # pyright: ignore[reportAttributeAccessIssue]
-        and forward_ad._current_level < 0
         and _load() is not None
     )
 
@@ -133,8 +81,7 @@ def call(name: str, *arguments: object, work: int) -> None:
     Raises:
         MemoryError: there was no room for its scratch space.
     """
-    threads = min(torch.get_num_threads(), 1 + work // _ITEMS_PER_THREAD) if work > _ITEMS_PER_THREAD else 1
-    if getattr(_load(), name)(*arguments, threads) != 0:
+    if getattr(_load(), name)(*arguments, _compiled.threads_for(work)) != 0:
         raise MemoryError(f"unshuffle: no memory for {name}.")
 
 

@@ -6,14 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-/* A status that the caller turns into an exception. */
-enum { DONE = 0, OUT_OF_MEMORY = 1 };
+#include "door.h"
 
 /* A batch of sets. Strides count elements, may be zero, and leave the mask out, which is dense. */
 typedef struct {
