@@ -194,11 +194,13 @@ def draw(lines: list[Line], folder: Path) -> None:
 
 def _convergence(curves: dict[str, Line]) -> Figure:
     """Patches in place of photographs kept out of the training, after each epoch."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for size, axes in zip(GRIDS, figure.subplots(1, len(GRIDS), sharex=True)):
-        for color, method in zip(palette(len(LAYERS)), LAYERS):
-            line = curves.get(f"{_word(method)}/{size}x{size}/{SEEDS[0]}")
-            if line is not None:
+    names = {size: {method: f"{_word(method)}/{size}x{size}/{SEEDS[0]}" for method in LAYERS} for size in GRIDS}
+    shown = {size: own for size, own in names.items() if any(name in curves for name in own.values())}
+    figure = Figure(figsize=(4 * len(shown), 3.2), layout="constrained")
+    for (size, own), axes in zip(shown.items(), figure.subplots(1, len(shown), squeeze=False)[0]):
+        for color, (method, name) in zip(palette(len(LAYERS)), own.items()):
+            if name in curves:
+                line = curves[name]
                 axes.plot(line["step"], line["partial_ranks"], label=method, color=color)
         axes.axhline(1 / size**2, color="grey", linewidth=0.8, linestyle=":", label="by chance")
         axes.set(xlabel="step", ylabel="patches in place", title=f"{size} × {size}")

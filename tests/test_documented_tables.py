@@ -200,6 +200,21 @@ def test_the_tables_of_restored_patches_are_those_of_their_measured_lines(monkey
     assert patches.filled(patches.cells.read(patches.RESULTS), text) == text
 
 
+def test_a_layer_of_permutations_leads_sigmoids_as_the_page_says():
+    lines = [json.loads(line) for line in (ROOT / "benchmarks/results/deepperm_patches.jsonl").read_text().splitlines()]
+    curves = {line["cell"]: line["partial_ranks"] for line in lines if line["record"] == "curve"}
+    naive = curves["naive-sigmoids/3x3/0"]
+
+    def found(task: str, layer: str) -> float:
+        return next(v["value"] for v in lines if (v.get("task"), v.get("layer")) == (task, f"{layer}, 3 × 3"))
+
+    for name, layer in (("Sinkhorn-converged", "Sinkhorn, converged"), ("the-authors-layer", "the authors' layer")):
+        assert found("pretext: Kendall tau", layer) > found("pretext: Kendall tau", "naive sigmoids")
+        ahead = [a >= b for a, b in zip(curves[f"{name}/3x3/0"], naive)]
+        assert sum(ahead) >= 0.9 * len(ahead)
+        assert found("category", layer) > found("category", "random embedding") + 0.05
+
+
 def test_on_notes_the_ranking_losses_lead_as_the_page_says():
     lines = [json.loads(line) for line in (ROOT / "benchmarks/results/shuffle_to_learn.jsonl").read_text().splitlines()]
     found = [line for line in lines if line["record"] == "result" and line["cell"].startswith("notes/")]
