@@ -243,6 +243,7 @@ def test_views_teach_what_the_page_says():
     assert groco > neighbours("table7c/10 random negatives") + 0.03
     assert groco > neighbours("gradient/groco through both") + 0.1
     assert abs(groco - neighbours("table6b/in any order")) < 0.02
+    assert groco > max(neighbours("table4/groco/2 + 4 crops"), neighbours("table7b/128")) + 0.1
     for one, other in (
         (groco, neighbours("table7a/simclr as in dino")),
         (neighbours("table7a/groco as in simclr"), simclr),
