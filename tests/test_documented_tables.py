@@ -191,6 +191,28 @@ def test_the_tables_of_relative_attributes_are_those_of_their_measured_lines(mon
     assert tables.filled(lines, text) == text
 
 
+def test_attributes_are_learnt_as_the_page_says(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    tables = script("benchmarks/relative_tables.py")
+    lines = tables.read(ROOT / "benchmarks" / "results" / "relative_attributes.jsonl")
+
+    def pairs(where: str, method: str) -> list[float]:
+        found = [tables._found(lines, where, "pairs", method, 8, attribute) for attribute in tables.ATTRIBUTES]
+        return [fmean(values) for values in found]
+
+    naive, layers = (
+        pairs("matrix/", tables.NAIVE),
+        [pairs("matrix/", name) for name in (tables.AUTHORS, tables.SINKHORN)],
+    )
+    score = pairs("score/", tables.SOFT)
+    for layer in layers:
+        assert all(a > b for a, b in zip(layer, naive))
+        assert all(a > b for a, b in zip(score, layer))
+    assert fmean(pairs("pairs/", tables.SINKHORN)) > fmean(layers[1])
+    baselines = [pairs("baseline/", f"{name}, {features}") for name in tables.BASELINES for features in tables.FEATURES]
+    assert all(fmean(values) < fmean(naive) for values in baselines)
+
+
 def test_the_tables_of_restored_patches_are_those_of_their_measured_lines(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     patches = script("benchmarks/deepperm_patches.py")
