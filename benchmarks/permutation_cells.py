@@ -78,6 +78,8 @@ class Cell:
     def settings(self, options: Options) -> dict[str, Any]:
         """The recipe as JSON, and how it was measured."""
         recipe = cast(dict[str, Any], values.to_json(self.recipe(options)))
+        if "classifier" in recipe:  # the run's name, not where it lies here
+            recipe["classifier"] = Path(recipe["classifier"]).name
         return {"recipe": recipe, "images": options.images, "sets": options.sets}
 
 
