@@ -198,7 +198,7 @@ def test_attributes_are_learnt_as_the_page_says(monkeypatch):
 
     def pairs(where: str, method: str) -> list[float]:
         found = [tables._found(lines, where, "pairs", method, 8, attribute) for attribute in tables.ATTRIBUTES]
-        return [fmean(values) for values in found]
+        return [100 * fmean(values) for values in found]
 
     naive, layers = (
         pairs("matrix/", tables.NAIVE),
@@ -209,6 +209,10 @@ def test_attributes_are_learnt_as_the_page_says(monkeypatch):
         assert all(a > b for a, b in zip(layer, naive))
         assert all(a > b for a, b in zip(score, layer))
     assert fmean(pairs("pairs/", tables.SINKHORN)) > fmean(layers[1])
+    assert fmean(layers[1]) > fmean(pairs("ties/", f"{tables.SINKHORN}{tables.BROKEN}")) + 2
+    assert abs(fmean(score) - fmean(pairs("ties/", f"{tables.SOFT}{tables.BROKEN}"))) < 1
+    for method, scratch in ((tables.SINKHORN, layers[1]), (tables.SOFT, score)):
+        assert 0.5 < fmean(pairs("start/", f"{method}{tables.SELF}")) - fmean(scratch) < 2
     baselines = [pairs("baseline/", f"{name}, {features}") for name in tables.BASELINES for features in tables.FEATURES]
     assert all(fmean(values) < fmean(naive) for values in baselines)
 
