@@ -6,19 +6,17 @@ Run: python benchmarks/deepperm_layer.py [--threads 1 2] [--out benchmarks/resul
 
 from __future__ import annotations
 
-import argparse
-import json
-import shlex
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from timing import interleaved, machine, quartiles, versions
+import one_table
+from one_table import between, circumstances, fill, measured_by, save
+from timing import interleaved, quartiles
 from unshuffle import permutations
 from unshuffle.losses import AuthorsSinkhorn, SinkhornCrossEntropy
 
@@ -64,24 +62,13 @@ CASES = (Case("written out in PyTorch", ours, unrolled), Case("one step each, th
 
 def main() -> int:
     """Measures, prints and writes; or fills the table. 1 when outputs disagree."""
-    options = _options()
+    options = one_table.options(__doc__, seconds=1.0).parse_args()
     if options.markdown is not None:
-        fill(options.out or RESULTS, options.markdown)
+        fill(filled, options.out or RESULTS, options.markdown)
         return 0
     rows = [row for threads in options.threads for row in _measured(threads, options.seconds)]
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({**_circumstances(), "rows": rows}, indent=1) + "\n")
+    save({"batch": BATCH, "iterations": NUM_ITERS, **circumstances(), "rows": rows}, options.out)
     return int(any(row["difference"] is not None and row["difference"] > _SAME for row in rows))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="PyTorch's threads, measured in turn")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time a case, but at least five rounds")
-    parser.add_argument("--out", type=Path, help="where the results go (nowhere); with --markdown, where they are")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="fill a page's table instead")
-    return parser.parse_args()
 
 
 def _measured(threads: int, seconds: float) -> list[dict[str, Any]]:
@@ -127,26 +114,9 @@ def difference(case: Case, n: int) -> float:
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
-def _circumstances() -> dict[str, Any]:
-    return {
-        "batch": BATCH, "iterations": NUM_ITERS, "machine": machine(), "versions": versions("torch", "numpy"),
-        "command": shlex.join(["python", "benchmarks/deepperm_layer.py", *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }  # fmt: skip
-
-
-def fill(results: Path, page: Path) -> None:
-    """Writes the table into a page, between its marks."""
-    text = page.read_text()
-    page.write_text(filled(json.loads(results.read_text()), text))
-
-
 def filled(report: dict[str, Any], text: str) -> str:
     """The page's text with the table of a report."""
-    before, _, rest = text.partition(BEGIN)
-    assert END in rest, f"the page has no {BEGIN} … {END}"
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{_table(report)}\n\n{END}{after}"
+    return between(text, BEGIN, END, _table(report))
 
 
 def _table(report: dict[str, Any]) -> str:
@@ -158,8 +128,8 @@ def _table(report: dict[str, Any]) -> str:
             f"{middle:.2g} ({low:.2g}–{high:.2g}) |"
         )
     about = f"{report['batch']} matrices, {report['iterations']} iterations, forward and backward, float32, CPU"
-    where = f"{report['machine']['cpu']}, torch {report['versions']['torch'].split('+')[0]}, {report['date']}"
-    return "\n".join([*lines, "", f"{about}; medians (quartiles of the rounds' ratios). Measured on {where}."])
+    told = f"{about}; medians (quartiles of the rounds' ratios). {measured_by(report)}"
+    return "\n".join([*lines, "", told])
 
 
 if __name__ == "__main__":

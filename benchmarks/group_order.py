@@ -6,14 +6,10 @@ Run: python benchmarks/group_order.py [--threads 1 2] [--out benchmarks/results/
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from timing import interleaved, machine, peak_memory, quartiles, versions
+import one_table
+from one_table import between, circumstances, fill, measured_by, save
+from timing import interleaved, peak_memory, quartiles
 from unshuffle.losses import GroupOrder, InfoNCE, Triplet, group_order
 
 RESULTS = Path(__file__).parent / "results" / "group_order.json"
@@ -72,31 +70,21 @@ TWINS = (("`InfoNCE()`", PLAIN), ("`GroupOrder()`", "the same as `GroupOrder()`,
 
 def main() -> int:
     """Measures, prints and writes; or fills the table. 1 when outputs disagree."""
-    options = _options()
+    parser = one_table.options(__doc__, seconds=60.0)
+    parser.add_argument("--peak", choices=LOSSES, help="print the bytes that one loss needs, and nothing else")
+    options = parser.parse_args()
     if options.peak is not None:
         print(_peak(options.peak))
         return 0
     if options.markdown is not None:
-        fill(options.out or RESULTS, options.markdown)
+        fill(filled, options.out or RESULTS, options.markdown)
         return 0
     differences = {one: difference(LOSSES[one], LOSSES[other]) for one, other in TWINS}
     peaks = {name: _peak_apart(name) for name in LOSSES}
     rows = [row for threads in options.threads for row in _measured(threads, options.seconds, peaks)]
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {**_circumstances(), "differences": differences, "rows": rows}
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+    size = {"views": VIEWS, "images": IMAGES, "features": FEATURES}
+    save({**size, **circumstances(), "differences": differences, "rows": rows}, options.out)
     return int(max(differences.values()) > _SAME)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="PyTorch's threads, measured in turn")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for all losses together; at least five rounds")
-    parser.add_argument("--out", type=Path, help="where the results go (nowhere); with --markdown, where they are")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="fill a page's table instead")
-    parser.add_argument("--peak", choices=LOSSES, help="print the bytes that one loss needs, and nothing else")
-    return parser.parse_args()
 
 
 def embeddings(images: int = IMAGES, features: int = FEATURES) -> Tensor:
@@ -149,27 +137,9 @@ def _peak_apart(name: str) -> int | None:
     return None if said == "None" else int(said)
 
 
-def _circumstances() -> dict[str, Any]:
-    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
-    return {
-        "views": VIEWS, "images": IMAGES, "features": FEATURES,
-        "machine": machine(), "versions": versions("torch", "numpy"),
-        "command": shlex.join(["python", "benchmarks/group_order.py", *arguments]),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }  # fmt: skip
-
-
-def fill(results: Path, page: Path) -> None:
-    """Writes the table into a page, between its marks."""
-    page.write_text(filled(json.loads(results.read_text()), page.read_text()))
-
-
 def filled(report: dict[str, Any], text: str) -> str:
     """The page's text with the table of a report."""
-    before, _, rest = text.partition(BEGIN)
-    assert END in rest, f"the page has no {BEGIN} … {END}"
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{_table(report)}\n\n{END}{after}"
+    return between(text, BEGIN, END, _table(report))
 
 
 def _table(report: dict[str, Any]) -> str:
@@ -186,8 +156,7 @@ def _table(report: dict[str, Any]) -> str:
         f"{report['views']} views of {report['images']:,} images, {report['features']:,} numbers each; forward and "
         "backward, float32, CPU; medians (quartiles of the rounds' ratios), memory with one thread."
     )
-    where = f"{report['machine']['cpu']}, torch {report['versions']['torch'].split('+')[0]}, {report['date']}"
-    return "\n".join([*lines, "", f"{about} Measured by `{report['command']}` on {where}."])
+    return "\n".join([*lines, "", f"{about} {measured_by(report)}"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measures the vote of nearest neighbours beside the same written out in PyTorch, in time and memory; see README.md.
+"""Measures the votes of nearest neighbours beside two written out in PyTorch, in time and memory; see README.md.
 
 Run: python benchmarks/neighbours_speed.py [--threads 1 2] [--out benchmarks/results/neighbours_speed.json]
      python benchmarks/neighbours_speed.py --markdown docs/guides/judging.md     (fills that page's table)
@@ -6,19 +6,18 @@ Run: python benchmarks/neighbours_speed.py [--threads 1 2] [--out benchmarks/res
 
 from __future__ import annotations
 
-import argparse
-import json
-import shlex
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from timing import interleaved, machine, peak_memory, quartiles, versions
+import one_table
+from one_table import between, circumstances, fill, measured_by, save
+from timing import interleaved, peak_memory, quartiles
 from unshuffle.evals import knn_predict, screening
 
 RESULTS = Path(__file__).parent / "results" / "neighbours_speed.json"
@@ -63,27 +62,25 @@ def plain(data: Data, k: int) -> np.ndarray:
     return votes.sum(1).argmax(1).numpy()
 
 
+def scattered(data: Data, k: int) -> np.ndarray:
+    """The same with votes added up where they belong, as who minds the memory writes it."""
+    bank, labels, queries = (torch.from_numpy(part) for part in data)
+    bank, queries = torch.nn.functional.normalize(bank), torch.nn.functional.normalize(queries)
+    similarity, index = (queries @ bank.T).topk(k, dim=1)
+    votes = torch.zeros(len(queries), CLASSES).scatter_add_(1, labels[index], (similarity / TEMPERATURE).exp())
+    return votes.argmax(1).numpy()
+
+
 def main() -> int:
     """Measures, prints and writes; or fills the table. 1 when predictions disagree."""
-    options = _options()
+    options = one_table.options(__doc__, seconds=15.0).parse_args()
     if options.markdown is not None:
-        page = options.markdown.read_text()
-        options.markdown.write_text(filled(json.loads((options.out or RESULTS).read_text()), page))
+        fill(filled, options.out or RESULTS, options.markdown)
         return 0
     rows = [row for threads in options.threads for row in _measured(threads, options.seconds)]
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({**_circumstances(), "measured": rows}, indent=1) + "\n")
+    size = {"rows": ROWS, "columns": COLUMNS, "queries": QUERIES, "classes": CLASSES}
+    save({**size, **circumstances(), "measured": rows}, options.out)
     return int(any(row["different"] for row in rows))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="PyTorch's threads, measured in turn")
-    parser.add_argument("--seconds", type=float, default=15.0, help="time a case, but at least five rounds")
-    parser.add_argument("--out", type=Path, help="where the results go (nowhere); with --markdown, where they are")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="fill a page's table instead")
-    return parser.parse_args()
 
 
 def _measured(threads: int, seconds: float) -> list[dict[str, Any]]:
@@ -92,60 +89,46 @@ def _measured(threads: int, seconds: float) -> list[dict[str, Any]]:
     for kind, make in KINDS.items():
         data = make()
         for k in KS:
-            different = int((ours(data, k) != plain(data, k)).sum())
-            calls = {"ours": lambda k=k: ours(data, k), "plain": lambda k=k: plain(data, k)}  # noqa: B023
+            peers = {"plain": plain, "scattered": scattered}
+            different = max(int((ours(data, k) != peer(data, k)).sum()) for peer in peers.values())
+            calls = {name: partial(call, data, k) for name, call in {"ours": ours, **peers}.items()}
             memory = {name: peak_memory(call) for name, call in calls.items()}
             times = interleaved(calls, seconds=seconds, repeats=50)
+            ratios = {name: [peer / mine for mine, peer in zip(times["ours"], times[name])] for name in peers}
             row = {
                 "data": kind, "k": k, "threads": threads, "different": different, "memory": memory,
-                "ratio": quartiles([plain / mine for mine, plain in zip(times["ours"], times["plain"])]),
-                "ours_seconds": quartiles(times["ours"]), "plain_seconds": quartiles(times["plain"]),
-                "screened": screening.is_faster(ROWS, COLUMNS, k),
+                "ratios": {name: quartiles(found) for name, found in ratios.items()},
+                "ours_seconds": quartiles(times["ours"]), "screened": screening.is_faster(ROWS, COLUMNS, k),
             }  # fmt: skip
-            megabytes = {name: None if used is None else round(used / 2**20) for name, used in memory.items()}
-            print(f"{kind}, k = {k}, {threads} thread(s): {row['ratio'][1]:.2f} x, {megabytes} MiB, {different} differ")
+            told = ", ".join(f"{found[1]:.2f} x {name}" for name, found in row["ratios"].items())
+            print(f"{kind}, k = {k}, {threads} thread(s): {told}, {memory} bytes, {different} differ", flush=True)
             rows.append(row)
     return rows
 
 
-def _circumstances() -> dict[str, Any]:
-    return {
-        "rows": ROWS, "columns": COLUMNS, "queries": QUERIES, "classes": CLASSES, "machine": machine(),
-        "versions": versions("torch", "numpy"),
-        "command": shlex.join(["python", "benchmarks/neighbours_speed.py", *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }  # fmt: skip
-
-
 def filled(report: dict[str, Any], text: str) -> str:
     """The page's text with the table of a report."""
-    before, _, rest = text.partition(BEGIN)
-    assert END in rest, f"the page has no {BEGIN} … {END}"
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{_table(report)}\n\n{END}{after}"
+    return between(text, BEGIN, END, _table(report))
 
 
 def _table(report: dict[str, Any]) -> str:
     lines = [
-        "| rows | k | threads | ours | plain, its time in ours | memory | plain's | other predictions |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| rows | k | threads | ours | one-hot | scattered | ours, memory | one-hot | scattered | others differ |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in report["measured"]:
-        low, middle, high = row["ratio"]
+        times = " | ".join(f"{mid:.2g} ({low:.2g}–{high:.2g})" for low, mid, high in row["ratios"].values())
+        memory = " | ".join(_size(used) for used in row["memory"].values())
         lines.append(
-            f"| {row['data']} | {row['k']} | {row['threads']} | {row['ours_seconds'][1]:.2g} s | {middle:.2g} "
-            f"({low:.2g}–{high:.2g}) | {_size(row['memory']['ours'])} | {_size(row['memory']['plain'])} | "
+            f"| {row['data']} | {row['k']} | {row['threads']} | {row['ours_seconds'][1]:.2g} s | {times} | {memory} | "
             f"{row['different']} |"
         )
     about = (
         f"{report['rows']:,} rows of {report['columns']} numbers, {report['queries']:,} queries, {report['classes']:,} "
-        "classes, float32, CPU; medians (quartiles of the rounds' ratios); memory is the peak of one call above its "
-        "input."
+        "classes, float32, CPU; times of the others in ours, medians (quartiles of the rounds' ratios); memory is the "
+        "peak of one call above its input."
     )
-    where = (
-        f"Measured on {report['machine']['cpu']}, torch {report['versions']['torch'].split('+')[0]}, {report['date']}."
-    )
-    return "\n".join([*lines, "", about, where])
+    return "\n".join([*lines, "", about, measured_by(report)])
 
 
 def _size(used: int | None) -> str:

@@ -6,13 +6,9 @@ Run: python benchmarks/views.py [--out benchmarks/results/views.json]
 
 from __future__ import annotations
 
-import argparse
-import json
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import one_table
 import pillow_views
-from timing import interleaved, machine, quartiles, versions
+from one_table import between, circumstances, fill, measured_by, save
+from timing import interleaved, quartiles
 from unshuffle.data.blur import blurred
 from unshuffle.data.views import MultiView, dino_multi_crop, dino_views, simclr_views
 from unshuffle.types import Raw
@@ -59,29 +57,15 @@ CASES = (
 
 def main() -> int:
     """Measures, prints and writes; or fills the table. 1 when outputs disagree."""
-    options = _options()
+    options = one_table.options(__doc__, seconds=20.0, threads=False).parse_args()
     if options.markdown is not None:
-        fill(options.out or RESULTS, options.markdown)
+        fill(filled, options.out or RESULTS, options.markdown)
         return 0
     torch.set_num_threads(1)
     rows = [measured(case, options.seconds) for case in CASES]
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(
-            json.dumps(
-                {**_circumstances(), "rows": rows, "gaussian": {str(s): from_gaussian(s) for s in SIGMAS}}, indent=1
-            )
-            + "\n"
-        )
+    gaussian = {str(sigma): from_gaussian(sigma) for sigma in SIGMAS}
+    save({**circumstances("pillow"), "rows": rows, "gaussian": gaussian}, options.out)
     return int(any(row["difference"] > _SAME for row in rows))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0, help="time a case, but at least five rounds")
-    parser.add_argument("--out", type=Path, help="where the results go (nowhere); with --markdown, where they are")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="fill a page's table instead")
-    return parser.parse_args()
 
 
 def measured(case: Case, seconds: float) -> dict[str, Any]:
@@ -152,25 +136,9 @@ def from_gaussian(sigma: float) -> float:
     return float((ours - truth).abs().mean())
 
 
-def _circumstances() -> dict[str, Any]:
-    return {
-        "machine": machine(), "versions": versions("torch", "numpy", "pillow"),
-        "command": shlex.join(["python", "benchmarks/views.py", *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-    }  # fmt: skip
-
-
-def fill(results: Path, page: Path) -> None:
-    """Writes the table into a page, between its marks."""
-    page.write_text(filled(json.loads(results.read_text()), page.read_text()))
-
-
 def filled(report: dict[str, Any], text: str) -> str:
     """The page's text with the table of a report."""
-    before, _, rest = text.partition(BEGIN)
-    assert END in rest, f"the page has no {BEGIN} … {END}"
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{_table(report)}\n\n{END}{after}"
+    return between(text, BEGIN, END, _table(report))
 
 
 def _table(report: dict[str, Any]) -> str:
@@ -185,11 +153,9 @@ def _table(report: dict[str, Any]) -> str:
             f"{_time(row['pillow_seconds'][1])} | **{middle:.2g}** ({low:.2g}–{high:.2g}) | {row['difference']:.2g} |"
         )
     about = "Time of one view, from bytes to normalised numbers, one thread; medians (quartiles of the rounds' ratios)"
-    made = ", ".join(f"{name} {version.split('+')[0]}" for name, version in report["versions"].items())
-    where = f"`{report['command']}` on {report['machine']['cpu']}, {made}, {report['date']}"
     blur = ", ".join(f"{apart:.2g} (σ = {sigma})" for sigma, apart in report["gaussian"].items())
     told = f"The three moving averages of the blur are on average {blur} of 255 levels from a Gaussian."
-    return "\n".join([*lines, "", f"{about}. Measured by {where}.", "", told])
+    return "\n".join([*lines, "", f"{about}. {measured_by(report, 'numpy', 'pillow')}", "", told])
 
 
 def _time(seconds: float) -> str:
