@@ -253,6 +253,7 @@ def _present(items: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def placed(permutation: Tensor, carried: Tensor) -> Tensor:
+    """What is carried (B, n, ...), softly at its positions: (B, n, n) permutations have items on rows."""
     return (permutation.mT.to(carried.dtype) @ carried.flatten(2)).reshape(carried.shape)
 
 
