@@ -46,9 +46,41 @@ class ViewsObjective(Protocol):
         ...
 
 
+class _OnPairs:
+    """What all three have in common: a cost of an anchor's positives and negatives."""
+
+    negatives: Negatives
+    stop_gradient: bool
+
+    def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
+        """What an anchor costs whose positives and negatives have these cosines; minus infinity stands for none."""
+        raise NotImplementedError
+
+    def loss(
+        self,
+        anchors: Float[Tensor, "m b d"],
+        candidates: Float[Tensor, "m n d"],
+        *,
+        first: int = 0,
+        positives: int | None = None,
+    ) -> Float[Tensor, "m b"]:
+        """The loss of each anchor; see :class:`ViewsObjective`."""
+        near = positive_views(type(self).__name__, anchors, candidates, first, positives)
+        near, weights = self._weighed(near)
+        costs = costs_of_anchors(
+            anchors, candidates, self.cost, first=first, near=near, negatives=self.negatives,
+            stop_gradient=self.stop_gradient,
+        )  # fmt: skip
+        return costs if weights is None else costs * costs.new_tensor(weights).unsqueeze(-1)
+
+    def _weighed(self, near: list[list[int]]) -> tuple[list[list[int]], list[float] | None]:
+        """The positive views of each view's anchors, and what these weigh; None: all alike."""
+        return near, None
+
+
 @register
 @dataclass(frozen=True)
-class GroupOrder:
+class GroupOrder(_OnPairs):
     """Positives sorted before the strongest negatives by a differentiable network: GroCo.
 
     Source: GroCo, section 3; the defaults are its section 4.1.
@@ -74,32 +106,17 @@ class GroupOrder:
         if self.negatives.count is None:
             raise ValueError("GroupOrder: `negatives.count` must be a number; got None. The paper's is 10.")
 
-    def loss(
-        self,
-        anchors: Float[Tensor, "m b d"],
-        candidates: Float[Tensor, "m n d"],
-        *,
-        first: int = 0,
-        positives: int | None = None,
-    ) -> Float[Tensor, "m b"]:
-        """The loss of each anchor; see :class:`ViewsObjective`."""
-        near = positive_views("GroupOrder", anchors, candidates, first, positives)
-
-        def cost(positive: Tensor, negative: Tensor) -> Tensor:
-            return group_order(
-                -positive, -negative, inverse_temperature=self.inverse_temperature, network=self.network,
-                preorder=self.preorder, orientation=self.orientation,
-            )  # fmt: skip
-
-        return costs_of_anchors(
-            anchors, candidates, cost, first=first, near=near, negatives=self.negatives,
-            stop_gradient=self.stop_gradient,
+    def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
+        """How far either group of cosines is from its place in the sorted list."""
+        return group_order(
+            -positive, -negative, inverse_temperature=self.inverse_temperature, network=self.network,
+            preorder=self.preorder, orientation=self.orientation,
         )  # fmt: skip
 
 
 @register
 @dataclass(frozen=True)
-class InfoNCE:
+class InfoNCE(_OnPairs):
     r"""Each positive against all negatives in a softmax, averaged over the positives: SimCLR's.
 
     .. math:: \frac1{|P|} \sum_{y \in P} -\log
@@ -124,35 +141,21 @@ class InfoNCE:
         _check.positive("InfoNCE", "temperature", self.temperature)
         _check.one_of("InfoNCE", "pairs", self.pairs, get_args(Pairs))
 
-    def loss(
-        self,
-        anchors: Float[Tensor, "m b d"],
-        candidates: Float[Tensor, "m n d"],
-        *,
-        first: int = 0,
-        positives: int | None = None,
-    ) -> Float[Tensor, "m b"]:
-        """The loss of each anchor; see :class:`ViewsObjective`."""
-        near = positive_views("InfoNCE", anchors, candidates, first, positives)
-        weights = [1.0] * len(near)
-        if self.pairs == "code":
-            near = [sorted({*own, *(w for w, theirs in enumerate(near) if v in theirs)}) for v, own in enumerate(near)]
-            weights = [len(near) * len(own) / sum(map(len, near)) for own in near]
+    def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
+        """Cross-entropy of each positive cosine beside all negative ones, averaged."""
+        others = (negative / self.temperature).logsumexp(-1, keepdim=True)
+        return torch.nn.functional.softplus(others - positive / self.temperature).mean(-1)
 
-        def cost(positive: Tensor, negative: Tensor) -> Tensor:
-            others = (negative / self.temperature).logsumexp(-1, keepdim=True)
-            return torch.nn.functional.softplus(others - positive / self.temperature).mean(-1)
-
-        costs = costs_of_anchors(
-            anchors, candidates, cost, first=first, near=near, negatives=self.negatives,
-            stop_gradient=self.stop_gradient,
-        )  # fmt: skip
-        return costs * costs.new_tensor(weights).unsqueeze(-1)
+    def _weighed(self, near: list[list[int]]) -> tuple[list[list[int]], list[float] | None]:
+        if self.pairs == "paper":
+            return near, None
+        near = [sorted({*own, *(w for w, theirs in enumerate(near) if v in theirs)}) for v, own in enumerate(near)]
+        return near, [len(near) * len(own) / sum(map(len, near)) for own in near]
 
 
 @register
 @dataclass(frozen=True)
-class Triplet:
+class Triplet(_OnPairs):
     r"""Each positive nearer than each negative by a margin: :math:`\max(d_i - d_j + r, 0)`, averaged over all pairs.
 
     An infinite margin is a limit: no triplet is ever done with. Its loss is the mean of :math:`d_i - d_j`.
@@ -170,25 +173,10 @@ class Triplet:
     def __post_init__(self) -> None:
         _check.not_negative("Triplet", "margin", self.margin)
 
-    def loss(
-        self,
-        anchors: Float[Tensor, "m b d"],
-        candidates: Float[Tensor, "m n d"],
-        *,
-        first: int = 0,
-        positives: int | None = None,
-    ) -> Float[Tensor, "m b"]:
-        """The loss of each anchor; see :class:`ViewsObjective`."""
-        near = positive_views("Triplet", anchors, candidates, first, positives)
-
-        def cost(positive: Tensor, negative: Tensor) -> Tensor:
-            there = (negative != -torch.inf).unsqueeze(-2)
-            nearer = negative.unsqueeze(-2) - positive.unsqueeze(-1)
-            missed = nearer if math.isinf(self.margin) else (nearer + self.margin).relu()
-            pairs = there.sum((-2, -1)) * positive.shape[-1]
-            return torch.where(there, missed, 0.0).sum((-2, -1)) / pairs
-
-        return costs_of_anchors(
-            anchors, candidates, cost, first=first, near=near, negatives=self.negatives,
-            stop_gradient=self.stop_gradient,
-        )  # fmt: skip
+    def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
+        """By how much each positive cosine misses its margin to each negative one, averaged over the pairs."""
+        there = (negative != -torch.inf).unsqueeze(-2)
+        nearer = negative.unsqueeze(-2) - positive.unsqueeze(-1)
+        missed = nearer if math.isinf(self.margin) else (nearer + self.margin).relu()
+        pairs = there.sum((-2, -1)) * positive.shape[-1]
+        return torch.where(there, missed, 0.0).sum((-2, -1)) / pairs
