@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from memory import SPECIAL, Memory, written
 
 CALLED = {"unshuffle_transport", "unshuffle_auction"}
+OF_HALVES = [65504.0, -65504.0, 65520.0, 6e-5, 6e-8, -6e-8]
+"""The largest number of half precision, one beyond, the least normal one, and the least."""
 POWERS = [1e-3, 1.0, 25.0, 1e4]
+KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3}
 CLASSES = [1, 2, 3, 7, 15, 16, 17, 31, 33, 64, 100]
 
 
@@ -17,31 +21,50 @@ class Matrix(NamedTuple):
     """Rows as the loader describes them: dense, perhaps apart, perhaps all the same."""
 
     storage: np.ndarray
-    values: np.ndarray
+    kind: str
+    shape: tuple[int, int]
     stride: int
 
+    @property
+    def values(self) -> np.ndarray:
+        """The numbers, those of bfloat16 widened: numpy has no such type."""
+        held = (self.storage.astype(np.uint32) << 16).view(np.float32) if self.kind == "bfloat16" else self.storage
+        return np.lib.stride_tricks.as_strided(held, self.shape, [self.stride * held.itemsize, held.itemsize])
+
+    @property
+    def computed(self) -> np.dtype:
+        """Of what is computed of them."""
+        return np.dtype(np.float64 if self.kind == "float64" else np.float32)
+
     def arguments(self) -> tuple[object, ...]:
-        return self.storage.ctypes.data, *self.values.shape, self.stride, int(self.storage.dtype == np.float64)
+        return self.storage.ctypes.data, *self.shape, self.stride, KINDS[self.kind]
 
 
-def draw_matrix(rng: np.random.Generator, memory: Memory, rows: int) -> Matrix:
-    classes, dtype = int(rng.choice(CLASSES)), np.dtype(rng.choice(["float32", "float64"]))
+def of_kind(numbers: np.ndarray, kind: str) -> np.ndarray:
+    """As they are stored, large ones as infinities."""
+    with np.errstate(over="ignore"):
+        if kind == "bfloat16":
+            return (numbers.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        return numbers.astype(kind)
+
+
+def draw_matrix(
+    rng: np.random.Generator, memory: Memory, rows: int, kinds: Sequence[str], scales: Sequence[float]
+) -> Matrix:
+    classes, kind = int(rng.choice(CLASSES)), str(rng.choice(kinds))
     stride = [classes, classes + 3, 0][rng.choice(3, p=[0.6, 0.3, 0.1])]
     size = max(0, 1 + (rows - 1) * stride + classes - 1) if rows else 0
-    numbers = rng.normal(size=size) * rng.choice([0.0, 1.0, 100.0])
+    numbers = rng.normal(size=size) * rng.choice(scales)
     if rng.random() < 0.3:
         numbers[rng.random(size) < 0.2] = -np.inf
-    storage = memory.copy(numbers.astype(dtype))
-    values = np.lib.stride_tricks.as_strided(storage, (rows, classes), [stride * dtype.itemsize, dtype.itemsize])
-    return Matrix(storage, values, stride)
+    return Matrix(memory.copy(of_kind(numbers, kind)), kind, (rows, classes), stride)
 
 
 def spoil(rng: np.random.Generator, matrix: Matrix) -> None:
     """Numbers that no row may hold, and others that it may."""
     if matrix.storage.size and rng.random() < 0.3:
         places = rng.integers(0, matrix.storage.size, size=2)
-        with np.errstate(over="ignore"):
-            matrix.storage[places] = np.array(rng.choice(SPECIAL, size=2)).astype(matrix.storage.dtype)
+        matrix.storage[places] = of_kind(rng.choice([*SPECIAL, *OF_HALVES], size=2), matrix.kind)
 
 
 def levels_of(worth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,14 +76,14 @@ def levels_of(worth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def readings(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
     """Reads with and without known levels, labels and kept shares; masses, levels and bad rows as numpy has them."""
-    matrix = draw_matrix(rng, memory, int(rng.choice([0, 1, 5, 31, 33, 1024, 1100])))
+    rows = int(rng.choice([0, 1, 5, 31, 33, 1024, 1100]))
+    matrix = draw_matrix(rng, memory, rows, list(KINDS), [0.0, 1e-6, 1.0, 100.0, 2e4])  # denormal halves to large
     spoil(rng, matrix)
-    rows, classes = matrix.values.shape
-    power = float(rng.choice(POWERS))
+    classes, power = matrix.shape[1], float(rng.choice(POWERS))
     weights = memory.copy(rng.random(rows) * (rng.random(rows) < 0.8)) if rng.random() < 0.5 else None
     levels, labels = memory.copy(np.full(rows, np.nan)), memory.copy(np.full(rows, -1))
-    tops, bad = memory.room(rows, dtype=matrix.storage.dtype), memory.room(1, dtype=np.int64)
-    shares = memory.room(rows, -(-classes // 16) * 16, dtype=matrix.storage.dtype) if rng.random() < 0.5 else None
+    tops, bad = memory.room(rows, dtype=matrix.computed), memory.room(1, dtype=np.int64)
+    shares = memory.room(rows, -(-classes // 16) * 16, dtype=matrix.computed) if rng.random() < 0.5 else None
     first = factors = None
     for labelled in (False, True):
         offsets = rng.normal(size=classes) * rng.choice([0.0, 1.0, 50.0])
@@ -91,7 +114,7 @@ def check_reading(
 ) -> bool:
     """Whether all rows were such as a sample may have; then every number is right."""
     there = np.ones(len(matrix.values), bool) if weights is None else weights > 0
-    values, narrow = matrix.values.astype(float), matrix.storage.dtype == np.float32
+    values, narrow = matrix.values.astype(float), matrix.kind != "float64"
     with np.errstate(all="ignore"):
         top = values.max(1, initial=-np.inf, keepdims=True)
         worth = (values - top) * power + offsets
@@ -126,9 +149,9 @@ def check_reading(
 def auctions(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
     """Everyone gets one place, no place is given twice, and nobody would gain much by another at the final prices."""
     rows, power = int(rng.integers(0, 60)), float(rng.choice([0.1, 1.0, 5.0]))
-    matrix = draw_matrix(rng, memory, rows)
+    matrix = draw_matrix(rng, memory, rows, ["float32", "float64"], [0.0, 1.0, 100.0])
     epsilon = 1000.0 if np.isneginf(matrix.values).any() else float(rng.choice([1.0, 30.0]))  # small steps are slow
-    classes = matrix.values.shape[1]
+    classes = matrix.shape[1]
     sizes = rng.multinomial(rows, rng.dirichlet(np.full(classes, rng.choice([0.3, 5.0]))))
     starts = memory.copy(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
     first = np.where(sizes > 0, rng.normal(size=classes), np.inf)

@@ -191,7 +191,10 @@ def test_two_processes_find_what_one_finds_with_all_rows(tmp_path: Path):
                 assert torch.equal(labels, expected.labels)
             else:
                 assert torch.equal(labels.bincount(), expected.sizes())
-                # Each process labels its rows as well as its part of the sizes allows.
+                for labelled, share in zip((here[number][0], there[number][0]), SHARES[case]):
+                    part = scores[slice(*share)]  # each process's labels are the best for its part of the sizes
+                    best = best_total(part, labelled.bincount(minlength=6))
+                    assert best - len(part) * EPSILON <= total(part, labelled)
                 assert total(scores, labels) >= total(scores, expected.labels) - 97 * 0.1
         faint = scores.clone()
         faint[:, 2] -= 400

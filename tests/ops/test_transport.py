@@ -96,6 +96,16 @@ def test_iterations_stop_as_soon_as_the_error_is_within_the_tolerance():
 
 
 @both_paths
+def test_the_tolerance_is_no_stricter_for_more_samples():
+    scores = log_probabilities(70, 9)
+
+    few, many = (transport(x, tolerance=1e-3) for x in (scores, scores.repeat(50, 1)))
+
+    assert few.iterations == many.iterations > 5
+    assert many.error == pytest.approx(few.error, rel=1e-9)
+
+
+@both_paths
 @pytest.mark.parametrize("name", ["n500_k10_l25", "n1000_k30_l25", "n1000_k30_l10", "n103_k10_l25_nondiv"])
 def test_the_papers_code_finds_the_same_plan_after_as_many_iterations(name, golden):
     data = golden("sela_sk")
@@ -491,4 +501,4 @@ def test_the_result_is_told_in_one_line():
     found = transport(torch.zeros(4, 2))
 
     assert isinstance(found, Transport)
-    assert repr(found) == "Transport(iterations=0, error=0.0, converged=True)"
+    assert repr(found) == "Transport(iterations=0, error=0.0, class_error=0.0, converged=True)"

@@ -79,7 +79,7 @@ class Samples:
         self.total = 1.0  # of the weights, over all processes
         self.weights = None if weights is None else self._normalized(weights)
         self.kept: list[_Kept] = []
-        self.keeps_shares = keeps_shares and isinstance(matrix, Tensor) and self._lies_in_place(first)
+        self.keeps_shares = keeps_shares and isinstance(matrix, Tensor) and self._lies_in_place(first, halves=False)
         self.offsets_of_shares: Tensor | None = None
         """Those for which the kept exponentials were made; None: they are not to be used."""
         self.masses = torch.zeros(self.classes, dtype=torch.float64)
@@ -124,13 +124,13 @@ class Samples:
         first, bad = 0, []
         for number, chunk in enumerate(map(self.chunk, range(len(self.chunks)))):
             kept = self._keep(number, len(chunk), labels)
-            for begin, block in self.blocks(chunk):
+            for begin, block in self.blocks(chunk, halves=True):
                 end = begin + len(block)
                 weights = None if self.weights is None else self.weights[first + begin : first + end]
                 if weights is not None and len(weights) < len(block):
                     self._refuse_weights(first + len(chunk))
                 job = (block, self.power, offsets, weights, masses, kept.rows(begin, end))
-                found = _add_in_c(*job, factors) if _native.takes(block) else _add_in_pytorch(*job)
+                found = _add_in_c(*job, factors) if _native.takes(block, halves=True) else _add_in_pytorch(*job)
                 bad.append((number, begin, found))
             first += len(chunk)
         if self.weights is not None and first != len(self.weights):
@@ -183,7 +183,8 @@ class Samples:
         for kept in self.kept:
             kept.levels.fill_(math.nan)
         self._read(offsets, labels=False)  # the levels are now those of these offsets
-        columns, gathered, first = faint.to(self.device), [], 0
+        columns, first = faint.to(self.device), 0
+        local = torch.full((len(faint),), -math.inf, dtype=torch.float64, device=self.device)
         for number, chunk in enumerate(map(self.chunk, range(len(self.chunks)))):
             step = max(1, _BYTES_AT_A_TIME["cpu"] // (8 * len(faint)))
             for begin in range(0, len(chunk), step):
@@ -192,10 +193,8 @@ class Samples:
                 if self.weights is not None:
                     weights = self.weights[first + begin : first + begin + len(worth)].unsqueeze(-1)
                     worth = torch.where(weights > 0, worth + weights.log(), -math.inf)
-                gathered.append(worth.logsumexp(0))
+                local = torch.logaddexp(local, worth.logsumexp(0))
             first += len(chunk)
-        nothing = torch.full((len(faint),), -math.inf, dtype=torch.float64, device=self.device)
-        local = torch.stack([nothing, *gathered]).logsumexp(0)
         log_masses = group_logsumexp(local, self.group).cpu() + offsets[faint]
         if bool((log_masses == -math.inf).any()):
             lost = int(faint[log_masses == -math.inf][0])
@@ -254,11 +253,14 @@ class Samples:
             )
         return chunk.detach()
 
-    def blocks(self, chunk: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Rows as they lie where C can read them there, else small copies; in no less than single precision."""
-        half = chunk.dtype not in _FAINTEST
+    def blocks(self, chunk: Tensor, *, halves: bool = False) -> Iterator[tuple[int, Tensor]]:
+        """Rows as they lie where C can read them there, else small copies; in no less than single precision.
+
+        With ``halves``, numbers of 16 bits stay what they are: whoever takes the rows widens them.
+        """
+        widens = chunk.dtype not in _FAINTEST and not halves
         wide = 8 if chunk.dtype == torch.float64 else 4
-        if self._lies_in_place(chunk):
+        if self._lies_in_place(chunk, halves=halves):
             step = _native.MOST_ITEMS // self.classes
         else:
             size = (
@@ -270,12 +272,13 @@ class Samples:
         step = step // _BLOCK_ROWS * _BLOCK_ROWS or max(1, step)
         for begin in range(0, len(chunk), step):
             block = chunk[begin : begin + step]
-            block = block.float() if half else block
+            block = block.float() if widens else block
             yield begin, block if block.stride(1) == 1 else block.contiguous()
 
-    def _lies_in_place(self, chunk: Tensor) -> bool:
+    def _lies_in_place(self, chunk: Tensor, *, halves: bool) -> bool:
         """Whether C can read the rows where they are."""
-        return chunk.dtype in _FAINTEST and _runs_in_c(chunk) and (chunk.stride(1) == 1 or self.classes == 1)
+        kinds = _native.KINDS if halves else _FAINTEST
+        return chunk.dtype in kinds and _runs_in_c(chunk) and (chunk.stride(1) == 1 or self.classes == 1)
 
     # --------------------------------------------------------------------------------------------------------- errors
 
@@ -314,7 +317,7 @@ def _add_in_c(
 ) -> int:
     """Adds what the rows give to ``masses``, and notes what is kept of them; returns the first bad row, or -1."""
     bad = torch.empty(1, dtype=torch.int64)
-    rows = (block.data_ptr(), *block.shape, block.stride(0), block.dtype == torch.float64)
+    rows = (block.data_ptr(), *block.shape, block.stride(0), _native.KINDS[block.dtype])
     places = (offsets, weights, masses, kept.levels, kept.tops, kept.labels, kept.shares, factors, bad)
     pointers = (None if place is None else place.data_ptr() for place in places)
     _native.call("unshuffle_transport", *rows, power, *pointers, work=block.numel())
@@ -325,6 +328,7 @@ def _add_in_pytorch(
     block: Tensor, power: float, offsets: Tensor, weights: Tensor | None, masses: Tensor, kept: _Kept
 ) -> Tensor:
     """The same in PyTorch, which looks for every level anew; without waiting for the device."""
+    block = block.to(torch.promote_types(block.dtype, torch.float32))
     if weights is not None:
         block = block.masked_fill((weights == 0).unsqueeze(-1), 0.0)
     top = block.amax(-1, keepdim=True)

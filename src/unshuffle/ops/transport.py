@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -21,8 +22,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle.ops.anderson import Anderson
 from unshuffle.ops.balanced_rounding import round_exactly
 from unshuffle.ops.shares import Samples
+
+_HISTORY = 5
+"""Of how many changes an accelerated one is made."""
+_FURTHEST = 20.0
+"""By how much of a logarithm extrapolation may move an offset: far beyond, a class receives no mass that has digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +46,10 @@ class Transport:
     """How often the offsets were changed."""
     error: float
     """The share of the plan's mass that is in a wrong class, from 0 to 1; every sample's own is exact."""
+    class_error: float
+    """By how much the class that is furthest from its share misses it, in parts of this share."""
     converged: bool
-    """Whether ``error`` is within the tolerance."""
+    """Whether both errors are within their tolerances."""
     _samples: Samples = field(repr=False)
 
     def plan(self, chunk: int = 0) -> Float[Tensor, "n K"]:
@@ -66,7 +75,9 @@ def transport(
     *,
     power: float = 25.0,
     tolerance: float = 1e-3,
+    class_tolerance: float = math.inf,
     max_iters: int = 1000,
+    accelerate: bool = False,
     sample_marginals: Float[Tensor, "N"] | None = None,
     class_marginals: Float[Tensor, "K"] | None = None,
     start: Float[Tensor, "K"] | None = None,
@@ -86,17 +97,22 @@ def transport(
         log_probabilities: (N, K) real scores of N samples for K classes; larger is a better fit. Logarithms of
             probabilities, or any numbers that differ from these by one constant a row. Minus infinity forbids a class
             to a sample. Or a sequence of chunks of rows, (n, K) each, that is read from its first to its last chunk
-            once an iteration: ``__getitem__`` may load a chunk from disk.
+            once an iteration: ``__getitem__`` may load a chunk from disk. A memory-mapped matrix needs no chunks.
         power: :math:`\lambda > 0`. Large is near the hard assignment, and needs more iterations.
-        tolerance: iterates until no more than this share of the mass is in a wrong class.
+        tolerance: iterates until no more than this share of the mass is in a wrong class,
+        class_tolerance: and until no class receives more or less than its share by more than this part of it.
         max_iters: changes the offsets no more than this often, 0 or more.
+        accelerate: whether each change is made of the latest ones (:mod:`unshuffle.ops.anderson`): another way to the
+            same plan, several times shorter where many classes share samples. Otherwise the changes are Sinkhorn's.
         sample_marginals: (N,) weights of the samples, 0 or more; only their proportions count. A sample of weight 0
             gets label -1, and what lies in its row does not matter. Equal by default.
         class_marginals: (K,) what the classes receive, 0 or more; only their proportions count. Equal by default.
         start: (K,) ``class_offsets`` of an earlier result for similar scores.
         equal_sizes: whether the labels have exactly the sizes N * ``class_marginals``, rounded to whole numbers by the
             largest remainders: for equal marginals, sizes that differ by 1 at most. The sum of power * log-probability
-            over all labels is then within 0.01 N of the best for these sizes. The plan stays what it is.
+            over all labels is then within 0.01 N of the best for these sizes. The plan stays what it is. In a
+            ``process_group`` the sizes are those of all processes' labels together; of each size a process gets a part
+            near what the plan gives its rows, and its labels are within 0.01 a row of the best for its parts.
         spare_memory: whether exponentials are computed again in every iteration, so that nothing of the matrix's size
             is made. Otherwise they are kept, where a library in C works on a matrix that is whole: faster, for the
             memory of a second matrix.
@@ -123,7 +139,7 @@ def transport(
     2020, equations 6 to 8. Their iteration changes the classes' factors, then the samples'; this one is the same with
     the samples' first. The stopping rule is ours.
     """
-    _check_options(power, tolerance, max_iters)
+    _check_options(power, tolerance, class_tolerance, max_iters)
     if equal_sizes and sample_marginals is not None:
         raise ValueError(
             "transport: `equal_sizes` counts samples, so all weigh the same; leave `sample_marginals` out."
@@ -132,32 +148,35 @@ def transport(
     samples = Samples("transport", log_probabilities, float(power), sample_marginals, process_group, keeps_shares=keeps)
     target = _shares(class_marginals, samples.classes)
     offsets = _first_offsets(start, target)
+    path = Anderson(target, history=_HISTORY if accelerate else 0, furthest=_FURTHEST)
     iterations = 0
     while iterations < max_iters:
         log_shares = samples.log_shares(offsets)
-        if not samples.total or _error(log_shares, target) <= tolerance:
+        if not samples.total or _errors(log_shares, target).within(tolerance, class_tolerance):
             break
-        offsets = _balance(offsets, log_shares, target)
+        offsets = _balance(offsets, log_shares, target, path)
         iterations += 1
     log_shares = samples.log_shares(offsets, labels=True)
     samples.forget_shares()
-    error = _error(log_shares, target) if samples.total else 0.0  # no samples, none wrong
+    errors = _errors(log_shares, target) if samples.total else _Errors(0.0, 0.0)  # no samples, none wrong
     return Transport(
         labels=round_exactly(samples, offsets, target).to(samples.device) if equal_sizes else samples.labels(),
         class_offsets=offsets.to(samples.device),
         sample_offsets=samples.sample_offsets(),
         iterations=iterations,
-        error=error,
-        converged=error <= tolerance,
+        error=errors.mass,
+        class_error=errors.classes,
+        converged=errors.within(tolerance, class_tolerance),
         _samples=samples,
     )
 
 
-def _check_options(power: float, tolerance: float, max_iters: int) -> None:
+def _check_options(power: float, tolerance: float, class_tolerance: float, max_iters: int) -> None:
     _check.positive("transport", "power", power)
     if power == math.inf:
         raise ValueError("transport: `power` must be finite; got inf. Take a large one, such as 1e4.")
     _check.not_negative("transport", "tolerance", tolerance)
+    _check.not_negative("transport", "class_tolerance", class_tolerance)
     _check.not_negative("transport", "max_iters", max_iters)
 
 
@@ -186,14 +205,32 @@ def _first_offsets(start: Tensor | None, target: Tensor) -> Tensor:
     return _from_largest(offsets.masked_fill(target == 0, -math.inf))
 
 
-def _error(log_shares: Tensor, target: Tensor) -> float:
-    """Total variation between what classes receive and what they should: the share of the mass that would move."""
-    return 0.5 * float((log_shares.exp() - target).abs().sum())
+class _Errors(NamedTuple):
+    """How far what classes receive is from what they should."""
+
+    mass: float
+    """Total variation: the share of the mass that would move."""
+    classes: float
+    """The largest relative error of a class."""
+
+    def within(self, mass: float, classes: float) -> bool:
+        return self.mass <= mass and self.classes <= classes
 
 
-def _balance(offsets: Tensor, log_shares: Tensor, target: Tensor) -> Tensor:
-    """Offsets under which each class would receive its share if the samples did not share out anew."""
-    return _from_largest(torch.where(target > 0, offsets + target.log() - log_shares, -math.inf))
+def _errors(log_shares: Tensor, target: Tensor) -> _Errors:
+    missed, shares = (log_shares.exp() - target).abs(), target > 0
+    return _Errors(0.5 * float(missed.sum()), float((missed[shares] / target[shares]).max()))
+
+
+def _balance(offsets: Tensor, log_shares: Tensor, target: Tensor, path: Anderson) -> Tensor:
+    """The next offsets: for Sinkhorn, those under which each class receives its share if no sample shared out anew."""
+    receives = target > 0
+    missing = torch.where(receives, target.log() - log_shares, 0.0)
+    # Kullback and Leibler's divergence is what a step of Sinkhorn's gains of the objective, and never grows along them.
+    # Both sum to one; written like this it has digits left where all is nearly balanced.
+    divergence = float(target @ (torch.expm1(-missing) + missing))
+    following = path.step(torch.where(receives, offsets, 0.0), missing, divergence)
+    return _from_largest(following.masked_fill(~receives, -math.inf))
 
 
 def _from_largest(offsets: Tensor) -> Tensor:

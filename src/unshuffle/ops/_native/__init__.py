@@ -17,6 +17,8 @@ from unshuffle._compiled import transformed as transformed
 FOLDER = Path(__file__).parent
 LIBRARY = FOLDER / _compiled.NAME
 MOST_ITEMS = 2**31 - 1  # slots are 31-bit numbers
+KINDS = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
+"""How C knows what a matrix holds; the last two only where it widens rows itself."""
 
 _pointer, _long, _int, _double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_double
 _ROWS = (_pointer, _pointer, _long, _long, _long, _long, _int)
@@ -65,11 +67,14 @@ def available() -> bool:
     return _compiled.enabled and _load() is not None
 
 
-def takes(values: Tensor) -> bool:
-    """Whether ``values`` may go through this door."""
+def takes(values: Tensor, *, halves: bool = False) -> bool:
+    """Whether ``values`` may go through this door: plain CPU data, eager, outside transforms.
+
+    With ``halves``, numbers of 16 bits may, too, and the function behind the door widens them.
+    """
     return (
         _compiled.plain(values)
-        and values.dtype in (torch.float32, torch.float64)
+        and values.dtype in (KINDS if halves else (torch.float32, torch.float64))
         and values.numel() <= MOST_ITEMS
         and _load() is not None
     )

@@ -1,10 +1,13 @@
 /* Entropic transport of samples to classes: one read of the matrix, which tells what every class receives.
 
    A read may keep the exponentials that it computes, and later reads, for offsets near those of the first, take these:
-   shares then differ by one factor a class. Rows lie dense in blocks. A block's masses are summed apart and added up in order, so that threads, which take whole
-   blocks, do not show in the answer. Masses are summed in the precision of the rows over short runs only. */
+   shares then differ by one factor a class. Rows lie dense in blocks; those of 16 bits are widened one by one, so that
+   no more than that is read. A block's masses are summed apart and added up in order, so that threads, which take whole
+   blocks, do not show in the answer. Masses are summed in the precision of the rows, single where it is half, over short
+   runs only. */
 #include <stdlib.h>
 
+#include "halves.h"
 #include "lanes.h"
 #include "lanes32.h"
 #include "parallel.h"
@@ -12,11 +15,14 @@
 
 enum { BLOCK_ROWS = 1024, RUN_ROWS = 32, LANES_AT_MOST = 16, CACHE_LINE = 64 };
 
+/* What the matrix holds, as the loader numbers it. */
+enum { SINGLE, DOUBLE, HALF, BRAIN };
+
 /* Weights are raised by this, so that no small share of them is a denormal number. */
 #define RAISED 1073741824.0
 
 typedef struct {
-    const void *values; /* float or double, dense rows */
+    const void *values; /* dense rows of one kind */
     int64_t rows, classes, row_stride;
     double power;
     const void *offsets;   /* of the classes, in the precision of the values; then what this leaves of them */
@@ -28,8 +34,13 @@ typedef struct {
     const void *factors;   /* of the classes, by which shares of an earlier read have grown; or NULL: they are made */
     double *masses;        /* of each class, for each block */
     int64_t *bad;          /* for each block the first row that no sample may have, or -1 */
-    int32_t wide;
+    int32_t kind;
 } Pass;
+
+INLINED int64_t bytes_of_a_number(int32_t kind)
+{
+    return kind == DOUBLE ? 8 : kind == SINGLE ? 4 : 2;
+}
 
 /* Asks for memory ahead of its use: work on one row hides the way of the next one to the cache. */
 INLINED void fetch(const void *memory, int64_t bytes)
@@ -40,16 +51,38 @@ INLINED void fetch(const void *memory, int64_t bytes)
 #endif
 }
 
+/* A row as it lies, or widened into `room`. */
+INLINED const float *floats_of_row(const Pass *p, int64_t i, float *room)
+{
+    if (p->kind == SINGLE)
+        return (const float *)p->values + i * p->row_stride;
+    const uint16_t *row = (const uint16_t *)p->values + i * p->row_stride;
+    if (p->kind == HALF)
+        widen_halves(row, p->classes, room);
+    else
+        widen_brains(row, p->classes, room);
+    return room;
+}
+
+INLINED const double *doubles_of_row(const Pass *p, int64_t i, double *room)
+{
+    (void)room;
+    return (const double *)p->values + i * p->row_stride;
+}
+
 #define REAL float
 #define DECAY decay32
 #define NAME(name) name##_of_floats
+#define NUMBERS floats_of_row
 #include "transport_rows.h"
 #undef REAL
 #undef DECAY
 #undef NAME
+#undef NUMBERS
 #define REAL double
 #define DECAY(x) decay((x) > 700.0 ? 700.0 : (x))
 #define NAME(name) name##_of_doubles
+#define NUMBERS doubles_of_row
 #include "transport_rows.h"
 
 /* The first whole line of a cache in `memory`, which holds one more than is needed: lanes read no two lines at once. */
@@ -61,16 +94,16 @@ static inline void *aligned(void *memory)
 static int add_blocks(const void *job, int64_t first, int64_t last)
 {
     const Pass *p = job;
-    const size_t size = p->wide ? sizeof(double) : sizeof(float);
-    void *memory = malloc(2 * (size_t)(p->classes + LANES_AT_MOST) * size + CACHE_LINE);
+    const size_t size = p->kind == DOUBLE ? sizeof(double) : sizeof(float);
+    void *memory = malloc(3 * (size_t)(p->classes + LANES_AT_MOST) * size + CACHE_LINE);
     if (!memory)
         return OUT_OF_MEMORY;
     for (int64_t block = first; block < last; block++) {
         const int64_t begin = block * BLOCK_ROWS, end = begin + BLOCK_ROWS < p->rows ? begin + BLOCK_ROWS : p->rows;
         double *masses = p->masses + block * p->classes;
         memset(masses, 0, (size_t)p->classes * sizeof *masses);
-        p->bad[block] = p->wide ? add_block_of_doubles(p, begin, end, masses, aligned(memory))
-                                : add_block_of_floats(p, begin, end, masses, aligned(memory));
+        p->bad[block] = p->kind == DOUBLE ? add_block_of_doubles(p, begin, end, masses, aligned(memory))
+                                          : add_block_of_floats(p, begin, end, masses, aligned(memory));
     }
     free(memory);
     return DONE;
@@ -90,7 +123,7 @@ static int64_t sum_up(const Pass *p, int64_t blocks, double *masses)
 
 /* Adds to `masses` what every class receives from the rows; writes the first bad row, or -1, and with `labels` these and
    the levels for these offsets. A sample of weight 0 has neither. */
-EXPORT int unshuffle_transport(const void *values, int64_t rows, int64_t classes, int64_t row_stride, int32_t wide,
+EXPORT int unshuffle_transport(const void *values, int64_t rows, int64_t classes, int64_t row_stride, int32_t kind,
                                double power, const double *offsets, const double *weights,
                                double *masses, double *levels, void *tops, int64_t *labels, void *shares,
                                const double *factors, int64_t *bad, int64_t threads)
@@ -102,13 +135,13 @@ EXPORT int unshuffle_transport(const void *values, int64_t rows, int64_t classes
     if (!memory)
         return OUT_OF_MEMORY;
     char *room = aligned(memory);
-    if (wide)
+    if (kind == DOUBLE)
         split_offsets_of_doubles(offsets, factors, classes, padded, (double *)room);
     else
         split_offsets_of_floats(offsets, factors, classes, padded, (float *)room);
-    const void *grown = factors ? room + 2 * (size_t)padded * (wide ? sizeof(double) : sizeof(float)) : NULL;
+    const void *grown = factors ? room + 2 * (size_t)padded * (kind == DOUBLE ? sizeof(double) : sizeof(float)) : NULL;
     Pass pass = {values, rows, classes, row_stride, power, room, weights, levels, tops, labels, shares, grown,
-                 (double *)(room + parts), (int64_t *)(room + parts + sums), wide};
+                 (double *)(room + parts), (int64_t *)(room + parts + sums), kind};
     int status = share_rows(add_blocks, &pass, blocks, threads);
     if (status == DONE)
         *bad = sum_up(&pass, blocks, masses);

@@ -1,4 +1,5 @@
-/* Blocks of rows of one precision. transport.c includes this twice, with REAL, DECAY and NAME set for float and double.
+/* Blocks of rows computed in one precision. transport.c includes this twice, for float and double, with REAL, DECAY, NAME
+   and NUMBERS set; the last finds the numbers of a row.
 
    No loop has a rest: the last numbers of a row are copied beside as many minus infinities as fill the lanes. */
 
@@ -15,9 +16,9 @@ typedef struct {
     REAL power, top, level; /* (number - top) * power + offset - level */
 } NAME(Scale);
 
-INLINED void NAME(read_row)(const Pass *p, int64_t i, NAME(Row) *row)
+INLINED void NAME(read_row)(const Pass *p, int64_t i, REAL *room, NAME(Row) *row)
 {
-    row->numbers = (const REAL *)p->values + i * p->row_stride;
+    row->numbers = NUMBERS(p, i, room);
     row->whole = p->classes / LANES_AT_MOST * LANES_AT_MOST;
     for (int64_t k = 0; k < LANES_AT_MOST; k++)
         row->last[k] = -INFINITY;
@@ -109,7 +110,7 @@ INLINED int NAME(set_level)(NAME(Scale) *s, const NAME(Row) *row, int64_t lanes)
 INLINED REAL NAME(compute_row)(const Pass *p, int64_t i, NAME(Scale) *s, REAL *shares, int64_t lanes)
 {
     NAME(Row) row;
-    NAME(read_row)(p, i, &row);
+    NAME(read_row)(p, i, shares + 2 * lanes, &row);
     REAL *top = (REAL *)p->tops + i, sum = 0;
     int known = p->levels[i] == p->levels[i];
     if (known) {
@@ -169,7 +170,8 @@ INLINED int64_t NAME(first_largest)(const REAL *shares, int64_t lanes)
 LANES static int64_t NAME(add_block)(const Pass *p, int64_t first, int64_t last, double *masses, REAL *room)
 {
     const int64_t lanes = (p->classes + LANES_AT_MOST - 1) / LANES_AT_MOST * LANES_AT_MOST;
-    REAL *shares = room, *run = room + lanes;
+    const int64_t item = bytes_of_a_number(p->kind);
+    REAL *shares = room, *run = room + lanes; /* and then room for a row that is widened */
     NAME(Scale) scale = {p->offsets, (const REAL *)p->offsets + lanes, (REAL)p->power, 0, 0};
     for (int64_t begin = first; begin < last; begin += RUN_ROWS) {
         memset(run, 0, (size_t)lanes * sizeof *run);
@@ -179,7 +181,7 @@ LANES static int64_t NAME(add_block)(const Pass *p, int64_t first, int64_t last,
             if (i + 1 < p->rows && p->factors)
                 fetch((const REAL *)p->shares + (i + 1) * lanes, lanes * (int64_t)sizeof(REAL));
             else if (i + 1 < p->rows)
-                fetch((const REAL *)p->values + (i + 1) * p->row_stride, p->classes * (int64_t)sizeof(REAL));
+                fetch((const char *)p->values + (i + 1) * p->row_stride * item, p->classes * item);
             if (!NAME(add_row)(p, i, &scale, shares, run, lanes))
                 return i;
             if (p->labels)
