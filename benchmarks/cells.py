@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 Line = dict[str, Any]
 
 
@@ -48,6 +50,20 @@ def measure(cells: Iterable[Cell], out: Path) -> None:
 def chosen(cells: Iterable[Cell], patterns: list[str]) -> list[Cell]:
     """The cells whose names fit one of the patterns, such as ``notes/*``; all without any."""
     return [cell for cell in cells if not patterns or any(fnmatch.fnmatch(cell.name, p) for p in patterns)]
+
+
+def run(every: Iterable[Cell], parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Lists or measures, as the options of :func:`options` say."""
+    wanted = chosen(every, given.cells)
+    if given.list:
+        done = {line["cell"] for line in read(given.out)}
+        print("\n".join(f"{'done' if cell.name in done else '    '} {cell.name}" for cell in wanted))
+        return
+    if given.data is None:
+        parser.error("--data must name the folder of the data sets")
+    if getattr(given, "device", "cpu") == "cpu":
+        torch.set_num_threads(1)
+    measure(wanted, given.out)
 
 
 def options(parser: argparse.ArgumentParser, results: Path) -> None:

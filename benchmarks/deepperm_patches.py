@@ -232,15 +232,7 @@ def main() -> None:
     if given.figures is not None or given.markdown is not None:
         _render(given.out, given.markdown or (), given.figures)
         return
-    wanted = cells.chosen(measured(given.data or Path()), given.cells)
-    if given.list:
-        done = {line["cell"] for line in cells.read(given.out)}
-        print("\n".join(f"{'done' if cell.name in done else '    '} {cell.name}" for cell in wanted))
-        return
-    if given.data is None:
-        parser.error("--data must name the folder of the data sets")
-    torch.set_num_threads(1)
-    cells.measure(wanted, given.out)
+    cells.run(measured(given.data or Path()), parser, given)
 
 
 def _render(results: Path, pages: Sequence[Path], folder: Path | None) -> None:

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 import cells
 import relative_cells
 import relative_tables
@@ -33,15 +31,7 @@ def main() -> None:
         return
     if given.effort != 1 and given.out == RESULTS:
         parser.error("a rehearsal is no result: give it another --out")
-    wanted = cells.chosen(relative_cells.cells(given.data, given.effort), given.cells)
-    if given.list:
-        done = {line["cell"] for line in cells.read(given.out)}
-        print("\n".join(f"{'done' if cell.name in done else '    '} {cell.name}" for cell in wanted))
-        return
-    if given.data is None:
-        parser.error("--data must name the folder of the data sets")
-    torch.set_num_threads(1)
-    cells.measure(wanted, given.out)
+    cells.run(relative_cells.cells(given.data, given.effort), parser, given)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,79 @@ def test_two_seeds_of_groco_stand_beside_the_papers_number_and_what_is_open_says
     assert groco.SECTIONS["table 7c"]([]).endswith("--width 64 --device cuda`.")
 
 
+@pytest.fixture
+def sela(monkeypatch) -> ModuleType:
+    """The tables of self-labelling."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "sela")
+    return script("benchmarks/sela/sela_tables.py")
+
+
+def test_the_tables_of_self_labelling_are_those_of_their_measured_lines(sela):
+    lines = sela.read(ROOT / "benchmarks" / "results" / "sela.jsonl")
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+
+    assert {mark[1] for mark in sela.MARK.findall(text)} == set(sela.SECTIONS)
+    assert sela.filled(lines, text) == text
+
+
+def test_differences_to_a_supervised_network_are_those_of_the_same_table(sela):
+    """By hand; a cell of another size counts for nothing."""
+    shared = {"record": "result", "layer": "trained", "data": "cifar10", "machine": "1 core", "date": "2026-01-01"}
+    shared |= {"images": 8_000, "epochs": 5, "width": 16, "metric": sela.KNN}
+    shares = {
+        "full/sela 128x1/0": 0.5, "full/sela 128x1/1": 0.6, "full/supervised/0": 0.7,
+        "full/supervised/0 @ 50000 images, 5 epochs, width 16": 0.9,
+    }  # fmt: skip
+    lines = [{**shared, "cell": cell, "value": share} for cell, share in shares.items()]
+    lines += [{"record": "cost", "cell": "full/sela 128x1/0", "cpu_seconds": 120.0}]
+
+    made = sela.SECTIONS["table 8"](lines)
+
+    assert "| full: SeLa [128 × 1] | 55.0 ± 7.1 (-15.0) | not run |" in made
+    assert "| full: supervised | 70.0 | not run |" in made
+    assert "8,000 images, 5 epochs, width 16, 2 minutes of one core." in made
+    assert "--cells 'full/supervised/*' 'full/k-means 128x1/*' 'full/sela 128x1/*' 'light/supervised/*'" in made
+
+
+def test_the_papers_differences_that_are_not_those_of_its_numbers_are_told(sela):
+    made = sela.SECTIONS["table 8 recomputed"]([])
+
+    assert "| full: k-means [128 × 1] | 64.7 (-27.4; printed -17.4) | 19.3 (-4.7) | 77.5 (-12.7) |" in made
+    assert "| heavy: SeLa [128 × 1] | 67.6 (-19.1; printed -9.1) | 26.7 (+4.1; printed +3.9) | 77.2 (-9.6) |" in made
+    assert "10 of the 24 differences" in made
+
+
+def test_self_labelling_is_as_the_page_says(sela):
+    lines = sela.read(ROOT / "benchmarks" / "results" / "sela.jsonl")
+
+    def share(cell: str, metric: str = sela.LINEAR, layer: str = "trained") -> float:
+        (value,) = sela._values(lines, cell, metric, layer=layer)
+        return value
+
+    for kind in ("full", "light", "heavy"):
+        assert share(f"{kind}/sela 128x1/0") > share(f"{kind}/k-means 128x1/0")
+    for metric in (sela.LINEAR, sela.KNN):
+        none, few, often = (share(f"table1/{count} labellings/0", metric) for count in (0, 4, 60))
+        assert none < share("full/random/0", metric) < min(few, often)
+        assert share("full/sela 128x10/0", metric, sela.AGAIN["alexnet"]) > share("full/sela 128x10/0", metric) - 0.01
+        assert share("table4/resnet 128x1/0", metric, sela.AGAIN["resnet"]) > share("full/sela 128x1/0", metric)
+    for metric in ("NMI", "adjusted NMI", "purity"):
+        ours, theirs = (share(f"full/{name} 128x1/0", metric, sela.NEW_LABELS) for name in ("sela", "k-means"))
+        assert ours > theirs
+
+
+def test_curves_are_those_of_one_cell(sela):
+    points = {"full/sela 128x1/0": [[0.0, 0.1], [1.0, 0.2]], "full/sela 128x1/1": [[0.0, 0.9]]}
+    lines = [
+        {"record": "curve", "cell": cell, "curve": "NMI with classes", "points": known}
+        for cell, known in points.items()
+    ]  # fmt: skip
+
+    assert sela.curve_points(lines, sela.OWN, "NMI with classes") == [(0.0, 0.1), (1.0, 0.2)]
+    assert "0.100 (epoch 0.0) | 0.200 (epoch 1.0) | 0.200 (epoch 1.0)" in sela.SECTIONS["labels over time"](lines)
+
+
 def test_the_tables_of_relative_attributes_are_those_of_their_measured_lines(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     tables = script("benchmarks/relative_tables.py")
@@ -355,3 +428,50 @@ def test_the_speed_of_views_is_that_of_its_measured_lines(monkeypatch):
 
     assert "DINO, 2 views | 32 → 32" in text
     assert views.filled(json.loads(views.RESULTS.read_text()), text) == text
+
+
+def test_what_a_measurement_at_scale_found_is_in_its_table(monkeypatch):
+    """By hand; a second measurement of the same takes the place of the first."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    scale = script("benchmarks/transport_scale.py")
+    row = {
+        "kind": "scale", "samples": 1000, "classes": 300, "way": "accelerated", "threads": 2, "iterations": 80,
+        "seconds": 200.4, "pass_seconds": [1.9, 2.0, 2.1], "bytes": 8 * 10**9, "read_seconds": 0.5,
+        "anonymous_bytes": 500 * 2**20, "command": "python x", "machine": {"cpu": "a cpu"}, "date": "2026-01-01",
+    }  # fmt: skip
+    other = {**row, "kind": "beside", "way": "numpy", "seconds": [1, 2, 3], "ratio": [3, 4, 5], "other_labels": 0.001}
+
+    made = scale.filled({"rows": [row, other]}, f"{scale.BEGIN}\nold\n{scale.END}")
+
+    assert "| 1,000 × 300, accelerated | 2 | 80 | 200 | 2.00 s | 4.0 | 16.0 | 500 MiB |" in made
+    assert "| 1,000 × 300 | 2 | numpy | 2.00 | 4.0 | 0.10 % |" in made
+    assert "`python x` on a cpu, 2026-01-01" in made
+    assert "old" not in made
+
+
+def test_the_matrix_at_scale_is_a_function_of_its_seed_and_gathers_in_its_first_class(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    scale = script("benchmarks/transport_scale.py")
+
+    first, again = (scale.torch.cat([*scale.blocks(9000, 20)]) for _ in range(2))
+    scale.written(tmp_path / "scores", 9000, 20)
+    row = scale.solve(tmp_path / "scores", (9000, 20), "accelerated")
+
+    assert scale.torch.equal(first, again)
+    assert first.exp().sum(-1).allclose(scale.torch.ones(9000))
+    assert 0.2 < float((first.argmax(-1) == 0).double().mean()) < 0.4  # Zipf: 0.28 of twenty classes
+    assert row["right"]
+    assert row["class_error"] <= 0.01
+    assert row["class_error_in_float64"] == pytest.approx(row["class_error"], abs=1e-4)
+    assert row["iterations"] > 5
+
+
+def test_the_scale_of_balanced_labels_is_that_of_its_measured_lines(monkeypatch):
+    results = ROOT / "benchmarks" / "results" / "transport_scale.json"
+    if not results.is_file():
+        pytest.skip("not measured yet")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    scale = script("benchmarks/transport_scale.py")
+    text = (ROOT / "docs" / "ops" / "transport.md").read_text()
+
+    assert scale.filled(json.loads(results.read_text()), text) == text

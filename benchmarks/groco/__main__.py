@@ -15,8 +15,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -45,16 +43,7 @@ def main() -> None:
         groco_tables.fill(given.out, given.markdown)
         return
     size = Size(given.images, given.asked, given.epochs, given.width, given.device, given.precision)
-    wanted = cells.chosen(groco_cells.cells(given.data, size), given.cells)
-    if given.list:
-        done = {line["cell"] for line in cells.read(given.out)}
-        print("\n".join(f"{'done' if cell.name in done else '    '} {cell.name}" for cell in wanted))
-        return
-    if given.data is None:
-        parser.error("--data must name the folder of the data sets")
-    if size.device == "cpu":
-        torch.set_num_threads(1)
-    cells.measure(wanted, given.out)
+    cells.run(groco_cells.cells(given.data, size), parser, given)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from groco_data import OTHERS, cifar10, held_back, other
 from groco_training import (
     BATCH,
     GLOBAL,
@@ -37,6 +36,7 @@ from groco_training import (
 )
 
 from cells import Cell
+from small_images import OTHERS, cifar10, held_back, other
 from unshuffle.evals import stamp
 from unshuffle.losses import GroupOrder, Negatives, Triplet
 from unshuffle.nets import Projector

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from groco_data import Part, Split
 from torch import Tensor
 
+from small_images import Part, Split
 from unshuffle import fit
 from unshuffle.data.arrays import Arrays
 from unshuffle.data.views import MultiView, dino_multi_crop, dino_views, simclr_views

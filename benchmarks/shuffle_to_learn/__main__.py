@@ -14,8 +14,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -48,15 +46,7 @@ def main() -> None:
         *search.cells(given.data), *recordings.cells(given.data), *clips.cells(given.data), *photos.cells(given.data),
         *gradients.cells(given.data),
     ]  # fmt: skip
-    wanted = cells.chosen(every, given.cells)
-    if given.list:
-        done = {line["cell"] for line in cells.read(given.out)}
-        print("\n".join(f"{'done' if cell.name in done else '    '} {cell.name}" for cell in wanted))
-        return
-    if given.data is None:
-        parser.error("--data must name the folder of the data sets")
-    torch.set_num_threads(1)
-    cells.measure(wanted, given.out)
+    cells.run(every, parser, given)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ def world_size() -> int:
     return dist.get_world_size() if not _ALONE and dist.is_available() and dist.is_initialized() else 1
 
 
+def everyone() -> dist.ProcessGroup | None:
+    """The group of all processes that train together; None for one alone."""
+    return dist.group.WORLD if world_size() > 1 else None
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Within it, this process counts as the only one: for what every process does by itself, on the same samples."""
@@ -27,6 +32,12 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _ALONE = before
+
+
+def send_first(values: Tensor) -> None:
+    """Overwrites a tensor with that of the first process."""
+    if world_size() > 1:
+        dist.broadcast(values, 0)
 
 
 def global_mean(values: Tensor) -> Tensor:

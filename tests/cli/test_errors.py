@@ -71,7 +71,7 @@ class Evil:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["tain"], ["no command 'tain'", "demo, train, embed, eval, search, solve, order, report, recipes"]),
+        (["tain"], ["no command 'tain'", "demo, train, embed, eval, labels, search, solve, order, report, recipes"]),
         (["--frobnicate"], ["no command '--frobnicate'"]),
         (["train", "shufle", "--data", "x"], ["no recipe 'shufle'", "Known: shuffle, "]),
         (["recipes", "shufle"], ["no recipe 'shufle'", "Known: shuffle, "]),

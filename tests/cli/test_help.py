@@ -15,7 +15,18 @@ from unshuffle.train.machine import Machine
 
 def test_the_list_of_commands():
     """A snapshot: an issue changes it, a whim does not."""
-    assert list(COMMANDS) == ["demo", "train", "embed", "eval", "search", "solve", "order", "report", "recipes"]
+    assert list(COMMANDS) == [
+        "demo",
+        "train",
+        "embed",
+        "eval",
+        "labels",
+        "search",
+        "solve",
+        "order",
+        "report",
+        "recipes",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
@@ -39,7 +50,7 @@ def test_every_command_has_help(command, flag, call):
     assert done.err == ""
 
 
-@pytest.mark.parametrize("command", ["demo", "embed", "eval", "search", "solve", "order"])
+@pytest.mark.parametrize("command", ["demo", "embed", "eval", "labels", "search", "solve", "order"])
 def test_every_option_of_a_command_says_what_it_does(command, call):
     assert_explained(call(command, "--help").out)
 

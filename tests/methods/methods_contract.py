@@ -25,19 +25,33 @@ from unshuffle.losses import (
 from unshuffle.methods import (
     AnswerNet,
     ArrangeToClassify,
+    Balanced,
+    Clustered,
     DeepPermNet,
     LearnFromViews,
+    LearnLabels,
     LearnNeighbours,
     LearnToAnswer,
     LearnToArrange,
     LearnToClassify,
     LearnToOrder,
     MosaicNet,
+    Rounds,
+    SelfLabel,
     SetReading,
     ShuffleToLearn,
 )
 from unshuffle.methods.arrangers import MODELS, Model
-from unshuffle.nets import ClassifierNet, ContextFreeNet, ItemNet, ProjectedNet, Projector, SiameseNet, SmallConv
+from unshuffle.nets import (
+    ClassifierNet,
+    ContextFreeNet,
+    HeadsNet,
+    ItemNet,
+    ProjectedNet,
+    Projector,
+    SiameseNet,
+    SmallConv,
+)
 from unshuffle.permutations import SpreadOut, sample, to_ranks
 from unshuffle.types import Asked, Questions, Raw, Sets, Shuffled, Views
 
@@ -226,7 +240,37 @@ def _learn_from_views(name: str, parts: int) -> Case:
     )  # fmt: skip
 
 
+def _self_label(name: str) -> Case:
+    net = HeadsNet(SmallConv(4), (1, 8, 8), (3, 4))
+    labelling = {"balanced": Balanced(power=10.0), "k-means": Clustered(components=4)}[name]
+
+    def build() -> SelfLabel:
+        method = SelfLabel(net.build(), labelling, Rounds())
+        method.begin(torch.arange(10), 10, 0)
+        return method
+
+    return Case(
+        f"SelfLabel-{name}", build, _images, lambda size: torch.randn(size, 1, 8, 8), 12, None,
+        ("loss", "label_accuracy"),
+    )  # fmt: skip
+
+
+def _learn_labels(*, rotations: bool) -> Case:
+    net = HeadsNet(SmallConv(4), (1, 8, 8), (3, 4), (9,), 0.0, rotations)
+    logs = ("loss", "label_accuracy", *(("rotation_accuracy",) if rotations else ()))
+    return Case(
+        f"LearnLabels-{'turns' if rotations else 'plain'}", lambda: LearnLabels(net.build()), _images,
+        lambda size: torch.randn(size, 1, 8, 8), 9, None, logs,
+    )  # fmt: skip
+
+
+def _images(size: int) -> Views:
+    return Views((torch.randn(size, 1, 8, 8),), torch.arange(size), torch.randint(3, (size, 2)))
+
+
 _CONTRACTS = {
+    SelfLabel: [_self_label(name) for name in ("balanced", "k-means")],
+    LearnLabels: [_learn_labels(rotations=rotations) for rotations in (False, True)],
     LearnToArrange: [_arrange(model) for model in MODELS],
     LearnNeighbours: [_learn_neighbours()],
     ArrangeToClassify: [_arrange_to_classify(model) for model in ("po-u", "lin-assign")],

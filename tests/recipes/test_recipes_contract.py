@@ -31,8 +31,10 @@ from unshuffle.recipes import (
     DeepPermRecipe,
     ImplicitRecipe,
     OrderRecipe,
+    SelfLabelRecipe,
     SequenceRecipe,
     ShuffleRecipe,
+    SupervisedRecipe,
     ViewsRecipe,
 )
 from unshuffle.train.progress import Silent
@@ -55,6 +57,14 @@ HUGE = {
             "deepperm_pubfig",
             "groco_imagenet",
             "simclr_imagenet",
+            "sela_imagenet",
+            "kmeans_imagenet",
+            "supervised_imagenet",
+            "sela_cifar10",
+            "sela_svhn",
+            "kmeans_cifar10",
+            "supervised_cifar10",
+            "supervised-alexnet",
         )
     )
     or "classify" in name
@@ -70,6 +80,8 @@ def own(recipe: AnyRecipe) -> AnyRecipe:
         return replace(recipe, source=Clips(frames=6, size=24))
     if isinstance(recipe.source, Series) and recipe.source.shape is None:
         return replace(recipe, source=replace(recipe.source, shape=(2, 1, 60)))
+    if isinstance(recipe, SupervisedRecipe) and not recipe.classes:
+        return replace(recipe, classes=(3,))
     if isinstance(recipe, AnswerRecipe):
         words = {"vocabulary": ("how", "many"), "answers": ("yes", "no", "2")}
         sizes: dict[str, Any] = {"objects": 4, "features": 5} if isinstance(recipe.source, VQA2) else {}
@@ -105,7 +117,9 @@ def built(name: str) -> AnyRecipe:
 
 def tiny(recipe: AnyRecipe) -> AnyRecipe:
     """One step of eight samples."""
-    least = {"batch_size": 8, "epochs": 1, "holdout": 0.0}
+    least: dict[str, Any] = {"batch_size": 8, "epochs": 1, "holdout": 0.0}
+    if isinstance(recipe, SelfLabelRecipe):
+        least["clusters"] = (4,)
     return replace(recipe, length=4, **least) if isinstance(recipe, SequenceRecipe) else replace(recipe, **least)
 
 
@@ -129,7 +143,9 @@ def samples(recipe: AnyRecipe) -> Arrays:
             for n in rng.integers(1, ask.objects, size=8, endpoint=True)
         ]
         return Arrays(torch.stack(rows), torch.eye(3)[torch.arange(8) % 3])
-    return Arrays(made(item_shape(recipe)), torch.arange(8) if isinstance(recipe, recipes.Ordering) else None)
+    labels = torch.arange(8) if isinstance(recipe, recipes.Ordering) else None
+    labels = torch.arange(8) % 3 if isinstance(recipe, SupervisedRecipe) else labels
+    return Arrays(made(item_shape(recipe)), labels)
 
 
 def fit(recipe: AnyRecipe, data: Dataset, out: Path, **options: Any) -> Any:
@@ -202,7 +218,7 @@ def test_a_trained_encoder_is_loaded_exactly(name, tmp_path):
     assert embedded.shape[0] == 8
     if isinstance(recipe, SequenceRecipe):
         assert embedded.shape[1:] == (recipe.image_features,)
-    elif isinstance(recipe, ViewsRecipe):
+    elif isinstance(recipe, (ViewsRecipe, SelfLabelRecipe, SupervisedRecipe)):
         assert embedded.shape[1:] == (512,)
     elif isinstance(recipe, (ShuffleRecipe, OrderRecipe, AnswerRecipe, DeepPermRecipe)):
         assert embedded.shape[1:] == (recipe.hidden,)

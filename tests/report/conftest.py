@@ -103,6 +103,19 @@ def _arrays() -> dict[str, dict[str, np.ndarray]]:
         },
         "saliency": {"images": rng.random((2, 3, 6, 6, 3)), "heat": rng.random((2, 3, 6, 6))},
         "filters": {"filters": rng.random((10, 5, 5, 3))},
+        "gallery": {
+            "images": rng.random((3, 9, 8, 8, 3)),
+            "there": np.arange(9) < np.array([[9], [4], [1]]),
+            "label": rng.integers(-1, 3, (3, 9)),
+            "titles": np.array(["0: 12, 0.20 nats, 90% cat", "5: 4", "7: 1, cosine 0.80"]),
+            "names": np.array(["cat", "dog", "_owl"]),
+        },
+        "labellings": {
+            "step": np.array([0, 10, 40]),
+            "consecutive": np.array([np.nan, 0.3, 0.7]),
+            "classes": np.array([0.1, 0.2, 0.4]),
+            "entropies": np.sort(rng.random((3, 5))),
+        },
         "sets": {
             "images": rng.random((2, 5, 6, 6)),
             "scores": rng.normal(size=(2, 5)),

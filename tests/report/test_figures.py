@@ -159,7 +159,7 @@ def test_drawing_leaves_the_readers_matplotlib_alone(arrays):
 
 @pytest.mark.errors
 def test_an_unknown_kind_is_named_with_the_known_ones():
-    known = "costs, filters, gradients, heat, map, neighbours, puzzle"
+    known = "costs, filters, gallery, gradients, heat, labellings, map, neighbours, puzzle"
     with pytest.raises(ValueError, match=f"'x-ray' is not known here; known are {known}"):
         draw("x-ray", {})
 

@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 from unshuffle import _dist
 from unshuffle.data.loaders import Unreadable
 from unshuffle.losses import GroupOrder, InfoNCE
-from unshuffle.methods import LearnFromViews
+from unshuffle.methods import Balanced, Clustered, LearnFromViews, Rounds, SelfLabel
+from unshuffle.nets import HeadsNet, SmallConv
 from unshuffle.train.cosine import CosineSGD
 from unshuffle.train.engine import Plan, train
 from unshuffle.train.machine import Machine
@@ -133,7 +134,38 @@ class Torn(Dataset):
         return Unreadable(str(index), "torn") if index % 5 == 0 else self.whole[index]
 
 
+@register
+@dataclass(frozen=True)
+class Still(Flat):
+    """Views that are the pictures themselves, so that all processes see what one sees."""
+
+    def __call__(self, raw: Raw, generator: torch.Generator) -> Views:
+        return self.plain(raw)
+
+    def plain(self, raw: Raw) -> Views:
+        return Views((raw.items.double() / 255,), raw.index)
+
+    def prepare(self, items: Tensor) -> Tensor:
+        return items.double() / 255
+
+
+@register
+@dataclass(frozen=True)
+class LabelRecipe(GuessRecipe):
+    """Labels itself by k-means or by transport, without batch norm and dropout."""
+
+    labelling: Balanced | Clustered = Balanced(power=10.0)
+
+    def build(self, item_shape: tuple[int, ...], net: nn.Module | None = None) -> Plan:
+        backbone = nn.Sequential(nn.Flatten(), nn.Linear(144, 16), nn.Tanh())
+        headed = HeadsNet(SmallConv(), item_shape, (5, 4)).build(backbone)
+        method = SelfLabel(headed, self.labelling, Rounds(5, as_trained=False))
+        return Plan(method, Still(), headed, None, None)
+
+
 CASES = {
+    "labels": (LabelRecipe(holdout=0.0), tiny.arrays(41)),
+    "clusters": (LabelRecipe(batch_size=13, epochs=6, holdout=0.0, labelling=Clustered(components=6)), Torn()),
     "whole": (GuessRecipe(), tiny.arrays()),
     "torn": (GuessRecipe(batch_size=13, epochs=6, holdout=0.0), Torn()),
     "groups": (TurnedRecipe(), tiny.arrays()),
@@ -165,6 +197,9 @@ def one_of_two(rank: int, folder: str, port: int) -> None:
     torch.set_num_threads(1)
     for name in CASES:
         learn(name, Path(folder) / name)
+    own = torch.tensor([10.0 + rank])
+    _dist.send_first(own)
+    (Path(folder) / f"sent-{rank}.txt").write_text(str(own.tolist()))
     for name, (recipe, out) in FAILURES.items():
         machine = Machine(device="cpu", devices=2, precision="64-true")
         try:
@@ -195,12 +230,15 @@ def test_two_processes_learn_what_one_learns(name, two, tmp_path):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_rows_of_two_processes_are_those_of_one(name, two, tmp_path):
-    """The loss of all samples, not of the first process's share; written once."""
+    """The loss of all samples, not of the first process's share; of a round what it did to all labels; written once."""
     learn(name, tmp_path)
 
     ours, theirs = tiny.rows(tmp_path), tiny.rows(two / name)
     assert [(r["step"], r["split"]) for r in ours] == [(r["step"], r["split"]) for r in theirs]
-    np.testing.assert_allclose([float(r["loss"]) for r in theirs], [float(r["loss"]) for r in ours], rtol=1e-5)
+    for column in {"loss", "objective_before", "objective_after", "changed"} & set(ours[0]):
+        expected, found = ([float(r[column] or "nan") for r in rows] for rows in (ours, theirs))
+        assert not np.isnan(expected).all()
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +254,10 @@ def test_what_stops_one_process_stops_both_and_is_told_once(name, message, two):
     told, elsewhere = sorted(words, key=lambda text: text.startswith("Elsewhere"))
     assert re.match(message, told)
     assert re.match(r"Elsewhere: process \d failed, and says why", elsewhere)
+
+
+def test_what_the_first_process_sends_all_have(two):
+    assert [(two / f"sent-{rank}.txt").read_text() for rank in (0, 1)] == ["[10.0]", "[10.0]"]
 
 
 def test_the_command_starts_its_processes_itself(tmp_path):

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a recipe on a folder of your own",
     "embed": "turn a folder into a table of features",
     "eval": "measure what a trained encoder is worth on labelled data",
+    "labels": "write down the labels that a self-labelling run found",
     "search": "find the images of a folder that are most like others",
     "solve": "put the tiles of a shuffled picture in order",
     "order": "put a folder of images in a learnt order",

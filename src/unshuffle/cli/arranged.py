@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from unshuffle.cli.runs import stored
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -63,26 +65,21 @@ def _rebuilt(encoder: Encoder, options: EvalOptions, data: Path, terminal: Termi
     from unshuffle.evals.arrangement_figures import mosaic_figures
     from unshuffle.evals.mosaics import mosaic_results, rebuild
 
-    part, split = _tested(encoder, options, data)
+    part, split = tested(encoder, options, data)
     rows = np.linspace(0, len(part) - 1, min(MOST_IMAGES, len(part))).round().astype(int).tolist()
     items, labels = _read(part, rows, options)
     mark = stamp(part_name(part), split, options.run.resolve().name)
-    terminal.start("putting mosaics together", len(items))
-    try:
+    with terminal.stage("putting mosaics together", len(items)) as progress:
         rebuilt = rebuild(
-            encoder, items, seed=options.seed, batch_size=options.batch_size,
-            progress=lambda done, total: terminal.advance(done, {}),
+            encoder, items, seed=options.seed, batch_size=options.reading.batch_size, progress=progress
         )  # fmt: skip
-    finally:
-        terminal.stop()
     results = mosaic_results(rebuilt, mark, layer="pretrained", seed=options.seed)
     results += _classified(encoder, items, labels, mark, options)
     return Measured(results, mosaic_figures(options.run, encoder, items, rebuilt))
 
 
-def _tested(encoder: Encoder, options: EvalOptions, data: Path) -> tuple[Any, str]:
+def tested(encoder: Encoder, options: EvalOptions, data: Path) -> tuple[Any, str]:
     """What to measure on: --test, the data set's own part, what training held out of the same data, or all of them."""
-    from unshuffle.train import folder
     from unshuffle.train.parts import split
 
     layout = options.where.layout()
@@ -90,9 +87,9 @@ def _tested(encoder: Encoder, options: EvalOptions, data: Path) -> tuple[Any, st
     if options.test is not None or tested is not None:
         return encoder.open(options.test or data, tested or layout), getattr(tested, "split", "test")
     known = encoder.open(data, layout)
-    stored = folder.read(options.run)
-    if stored.data is not None and Path(stored.data) == data.absolute():
-        _, held_out = split(known, stored.recipe.holdout, seed=stored.recipe.seed)
+    trained = stored(options.run)
+    if trained.data is not None and Path(trained.data) == data.absolute():
+        _, held_out = split(known, trained.recipe.holdout, seed=trained.recipe.seed)
         if held_out is not None:
             return held_out, "held out"
     return known, "all"
@@ -110,9 +107,9 @@ def _read(part: Any, rows: list[int], options: EvalOptions) -> tuple[Tensor, np.
 
     from unshuffle.data.loaders import SkipLog, ordered_loader
 
-    skipped = SkipLog(options.max_unreadable)
+    skipped = SkipLog(options.reading.max_unreadable)
     items, labels = [], []
-    for loaded in ordered_loader(Subset(part, rows), batch_size=256, workers=options.workers):
+    for loaded in ordered_loader(Subset(part, rows), batch_size=256, workers=options.reading.workers):
         skipped.add(loaded.skipped)
         if loaded.raw is not None:
             items.append(loaded.raw.items)
@@ -128,12 +125,12 @@ def _classified(
     """What the classifier that taught the mosaics makes of them; nothing where none did."""
     from unshuffle.evals.mosaics import classified_results
     from unshuffle.recipes.implicit import ImplicitRecipe, trained_classifier
-    from unshuffle.train import folder
 
-    recipe = folder.read(options.run).recipe
+    recipe = stored(options.run).recipe
     if not isinstance(recipe, ImplicitRecipe) or labels is None:
         return []
     classifier = trained_classifier(recipe.classifier, recipe.tiles())
     return classified_results(
-        encoder, classifier, items, labels, mark, layer="pretrained", seed=options.seed, batch_size=options.batch_size
-    )
+        encoder, classifier, items, labels, mark, layer="pretrained", seed=options.seed,
+        batch_size=options.reading.batch_size,
+    )  # fmt: skip

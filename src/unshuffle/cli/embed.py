@@ -11,7 +11,8 @@ import numpy as np
 import tyro
 
 from unshuffle._files import write_atomically
-from unshuffle.cli.parsing import parse, usable_device
+from unshuffle.cli.parsing import parse
+from unshuffle.cli.reading import Reading
 from unshuffle.cli.where import Where
 
 
@@ -26,22 +27,13 @@ class EmbedOptions:
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     out: Path = Path("features.parquet")
     """Table to write: name, label and features, one row a sample."""
-    batch_size: int = 256
-    """Samples at a time."""
-    workers: int = 0
-    """Processes that read samples."""
-    device: str = "cpu"
-    """Where to compute: cpu, cuda, mps."""
-    max_unreadable: int = 100
-    """Samples that may be unreadable and are skipped; one more stops the command."""
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
 
 def run(arguments: list[str]) -> int:
     """The command."""
     options = parse(EmbedOptions, command="embed", arguments=arguments, description="Embeds every sample of a folder.")
-    from unshuffle.data.loaders import SkipLog
     from unshuffle.evals.embed import embed_dataset
-    from unshuffle.evals.encoder import load
     from unshuffle.train.progress import Terminal
 
     if options.out.is_dir():
@@ -49,18 +41,16 @@ def run(arguments: list[str]) -> int:
             f"--out {options.out} is a folder; give the table's file, for example {options.out}/a.parquet."
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    encoder = load(options.run, device=usable_device(options.device))
+    reading = options.reading
+    encoder = reading.encoder(options.run)
     dataset = encoder.open(options.data, options.where.layout())
     terminal = Terminal()
-    skipped = SkipLog(options.max_unreadable, terminal.say)
-    terminal.start("embedding", len(dataset))
-    try:
+    skipped = reading.skip_log(terminal)
+    with terminal.stage("embedding", len(dataset)) as progress:
         features = embed_dataset(
-            {"features": encoder.embed}, dataset, batch_size=options.batch_size, workers=options.workers,
-            skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+            {"features": encoder.embed}, dataset, batch_size=reading.batch_size, workers=reading.workers,
+            skipped=skipped, progress=progress,
         )  # fmt: skip
-    finally:
-        terminal.stop()
     names = [dataset.names[i] for i in features.index]
     labels = None if features.labels is None else _told(features.labels, dataset.classes)
     _write(options.out, features.vectors["features"], names, labels)

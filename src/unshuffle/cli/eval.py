@@ -12,10 +12,17 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from unshuffle.cli.parsing import parse, usable_device
+from unshuffle.cli.parsing import parse
 from unshuffle.cli.parts import Parts
 from unshuffle.cli.parts import parts as open_parts
-from unshuffle.cli.suite_options import NeighbourOptions, RetrievalOptions, TransferOptions
+from unshuffle.cli.reading import Reading
+from unshuffle.cli.suite_options import (
+    ClusteringOptions,
+    LayerOptions,
+    NeighbourOptions,
+    RetrievalOptions,
+    TransferOptions,
+)
 from unshuffle.cli.tables import show
 from unshuffle.cli.where import Where
 
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     from unshuffle.types import Result
 
 ProbeName = Literal["linear", "mlp", "knn", "ridge", "lars"]
-Suite = Literal["probes", "neighbours", "retrieval", "transfer"]
+Suite = Literal["probes", "neighbours", "retrieval", "transfer", "clustering", "layers"]
 Start = Literal["fresh", "tuned"]
 
 
@@ -43,7 +50,8 @@ class EvalOptions:
     of them, for retrieval the images. Runs that sort numbers need none; for mosaics any images will do."""
     suite: Suite = "probes"
     """What to measure: probes (one data set, several numbers of labels), neighbours (votes of k neighbours, pictures of
-    neighbourhoods), retrieval (revisited Oxford and Paris), transfer (all labels of several data sets, one table)."""
+    neighbourhoods), retrieval (revisited Oxford and Paris), transfer (all labels of several data sets, one table),
+    clustering (what pseudo-classes hold; the data need no labels), layers (linear probes on every convolution)."""
     test: Path | None = None
     """The same for testing; by default the data set's own part for that, or a fifth, drawn at random class by class."""
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
@@ -53,6 +61,8 @@ class EvalOptions:
     neighbours: Annotated[NeighbourOptions, tyro.conf.arg(name="")] = NeighbourOptions()
     retrieval: Annotated[RetrievalOptions, tyro.conf.arg(name="")] = RetrievalOptions()
     transfer: Annotated[TransferOptions, tyro.conf.arg(name="")] = TransferOptions()
+    clustering: Annotated[ClusteringOptions, tyro.conf.arg(name="")] = ClusteringOptions()
+    layers: Annotated[LayerOptions, tyro.conf.arg(name="")] = LayerOptions()
     supervised: tuple[Start, ...] = ()
     """Train the whole network on the labels too: from fresh weights, or tuned from the encoder's. Slow on a CPU."""
     labels: tuple[int, ...] = (100, 1000)
@@ -61,14 +71,7 @@ class EvalOptions:
     """How often each number of labels is drawn."""
     seed: int = 0
     """Of the split, the draws and the untrained network."""
-    batch_size: int = 256
-    """Samples at a time."""
-    workers: int = 0
-    """Processes that read samples."""
-    device: str = "cpu"
-    """Where to compute features, perceptrons and whole networks."""
-    max_unreadable: int = 100
-    """Samples that may be unreadable and are skipped; one more stops the command."""
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
     def only_data(self) -> Path | None:
         """The one place of data; None where none is given.
@@ -86,11 +89,10 @@ def run(arguments: list[str]) -> int:
     text = "Measures a trained encoder on labelled data, beside the raw input and the untrained network."
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
     from unshuffle.evals import supersede
-    from unshuffle.evals.encoder import load
     from unshuffle.report import tables, write_report
     from unshuffle.train.progress import Terminal
 
-    encoder = load(options.run, device=usable_device(options.device))
+    encoder = options.reading.encoder(options.run)
     records = _measured(encoder, options, Terminal())
     supersede(options.run, [*records.results, *records.figures])
     show(tables(records.results))
@@ -156,21 +158,16 @@ def labelled_parts(encoder: Encoder, options: EvalOptions) -> Parts:
 def _answers(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
     """How a network that learnt to answer questions answers those of the part for testing, by their kind."""
     from unshuffle.cli.arranged import Measured
-    from unshuffle.data.loaders import SkipLog
     from unshuffle.evals import stamp
     from unshuffle.evals.answers import answer, answer_results
 
     source = cast(Any, encoder.source)
     data = (source.tested() or source).open(options.test or options.only_data())
-    skipped = SkipLog(options.max_unreadable, terminal.say)
-    terminal.start("answering", len(data))
-    try:
+    reading, skipped = options.reading, options.reading.skip_log(terminal)
+    with terminal.stage("answering", len(data)) as progress:
         answered = answer(
-            encoder, data, batch_size=options.batch_size, workers=options.workers, skipped=skipped,
-            progress=lambda done, total: terminal.advance(done, {}),
+            encoder, data, batch_size=reading.batch_size, workers=reading.workers, skipped=skipped, progress=progress
         )  # fmt: skip
-    finally:
-        terminal.stop()
     mark = stamp(data.name, data.source.split, options.run.resolve().name)
     return Measured(answer_results(answered, data.asking.kind_names, mark, layer="trained", seed=options.seed), [])
 
@@ -179,19 +176,14 @@ def embedded(
     encoder: Encoder, parts: Parts, options: EvalOptions, terminal: Terminal, *, projection: bool = False
 ) -> Representations:
     """Both parts as raw input, by the untrained network and by the trained one."""
-    from unshuffle.data.loaders import SkipLog
     from unshuffle.evals.judge import representations
 
-    skipped = SkipLog(options.max_unreadable, terminal.say)
-    terminal.start("embedding", len(cast(list, parts.train)) + len(cast(list, parts.test)))
-    try:
+    reading, skipped = options.reading, options.reading.skip_log(terminal)
+    with terminal.stage("embedding", len(cast(list, parts.train)) + len(cast(list, parts.test))) as progress:
         both = representations(
-            encoder, parts.train, parts.test, seed=options.seed, batch_size=options.batch_size,
-            workers=options.workers, skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
-            projection=projection,
+            encoder, parts.train, parts.test, seed=options.seed, batch_size=reading.batch_size,
+            workers=reading.workers, skipped=skipped, progress=progress, projection=projection,
         )  # fmt: skip
-    finally:
-        terminal.stop()
     if skipped.reasons:
         terminal.say(skipped.summary())
     return both
@@ -207,16 +199,13 @@ def _probed(both: Representations, parts: Parts, mark: Stamp, options: EvalOptio
     subsets = label_subsets(len(known), counts, draws=options.draws, seed=options.seed)
     fits = count(1)
     results: list[Result] = []
-    terminal.start("probing", len(learners) * len(both.pairs()) * len(subsets))
-    try:
+    with terminal.stage("probing", len(learners) * len(both.pairs()) * len(subsets)) as progress:
         for probe, learner in learners.items():
             task = Task(f"{parts.question}, {probe} probe", parts.kind, known, asked)
             results += compare(
                 both.pairs(), [task], counts, draws=options.draws, seed=options.seed, probe=learner,
-                stamp=mark, progress=lambda _: terminal.advance(next(fits), {}),
+                stamp=mark, progress=lambda _: progress(next(fits)),
             )  # fmt: skip
-    finally:
-        terminal.stop()
     return results
 
 
@@ -228,7 +217,7 @@ def learners_of(parts: Parts, options: EvalOptions, terminal: Terminal) -> dict[
     """
     from unshuffle.evals import knn_probe, lars_probe, linear_probe, mlp_probe, multilabel_probe, ridge_probe
 
-    perceptron, protocol = partial(mlp_probe, device=options.device), partial(lars_probe, device=options.device)
+    perceptron, protocol = (partial(probe, device=options.reading.device) for probe in (mlp_probe, lars_probe))
     able: dict[ProbeName, Probe] = {
         "classification": {
             "linear": linear_probe,
@@ -270,21 +259,19 @@ def _end_to_end(
 
     known, asked = cast(np.ndarray, both.train.labels), cast(np.ndarray, both.test.labels)
     items = [
-        spread_items(part, len(cast(list, part)), workers=options.workers).numpy() for part in (parts.train, parts.test)
+        spread_items(part, len(cast(list, part)), workers=options.reading.workers).numpy()
+        for part in (parts.train, parts.test)
     ]
     counts = [*options.labels, len(known)]
     subsets = label_subsets(len(known), counts, draws=options.draws, seed=options.seed)
     trained = count(1)
     results: list[Result] = []
-    terminal.start("training whole networks", len(options.supervised) * len(subsets))
-    try:
+    with terminal.stage("training whole networks", len(options.supervised) * len(subsets)) as progress:
         for start in options.supervised:
             layer = "supervised" if start == "fresh" else "fine-tuned"
             results += compare(
                 {layer: (items[0], items[1])}, [Task("", parts.kind, known, asked)], counts, draws=options.draws,
                 seed=options.seed, probe=Supervised(encoder, fine_tune=start == "tuned"), stamp=mark,
-                progress=lambda _: terminal.advance(next(trained), {}),
+                progress=lambda _: progress(next(trained)),
             )  # fmt: skip
-    finally:
-        terminal.stop()
     return [result._replace(task=task) for task in tasks for result in results]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from unshuffle._files import write_atomically
-from unshuffle.cli.parsing import parse, usable_device
+from unshuffle.cli.parsing import parse
+from unshuffle.cli.reading import Reading
 
 if TYPE_CHECKING:
     from unshuffle.evals.encoder import Encoder
@@ -36,22 +37,13 @@ class OrderOptions:
     """Show below each image of the sheet which pixels move the answer."""
     seed: int = 0
     """Of the windows that a run on sequences is asked about."""
-    batch_size: int = 256
-    """Images at a time."""
-    workers: int = 0
-    """Processes that read images."""
-    device: str = "cpu"
-    """Where to compute: cpu, cuda, mps."""
-    max_unreadable: int = 100
-    """Images that may be unreadable and are skipped; one more stops the command."""
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
 
 def run(arguments: list[str]) -> int:
     """The command."""
     text = "Puts the images of a folder in the order that a run has learnt, weak to strong."
     options = parse(OrderOptions, command="order", arguments=arguments, description=text)
-    from unshuffle.data.loaders import SkipLog
-    from unshuffle.evals.encoder import load
     from unshuffle.evals.ranking import put_in_order, refuse_others
     from unshuffle.train.progress import Terminal
 
@@ -59,19 +51,17 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"--out {options.out} is a file; give a folder.")
     if options.sheet < 0:
         raise ValueError(f"--sheet must be 0 images or more; got {options.sheet}.")
-    encoder = load(options.run, device=usable_device(options.device))
+    reading = options.reading
+    encoder = reading.encoder(options.run)
     refuse_others(encoder)
     dataset = encoder.open(options.data)
     terminal = Terminal()
-    skipped = SkipLog(options.max_unreadable, terminal.say)
-    terminal.start("reading", len(dataset))
-    try:
+    skipped = reading.skip_log(terminal)
+    with terminal.stage("reading", len(dataset)) as progress:
         ordered = put_in_order(
-            encoder, dataset, seed=options.seed, batch_size=options.batch_size, workers=options.workers,
-            skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+            encoder, dataset, seed=options.seed, batch_size=reading.batch_size, workers=reading.workers,
+            skipped=skipped, progress=progress,
         )  # fmt: skip
-    finally:
-        terminal.stop()
     options.out.mkdir(parents=True, exist_ok=True)
     written = [_write_table(options.out / TABLE, ordered, dataset.names)]
     if options.sheet:

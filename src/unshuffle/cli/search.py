@@ -10,7 +10,8 @@ import numpy as np
 import tyro
 
 from unshuffle._files import write_atomically
-from unshuffle.cli.parsing import parse, usable_device
+from unshuffle.cli.parsing import parse
+from unshuffle.cli.reading import Reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,39 +33,28 @@ class SearchOptions:
     """How many to find for each query; the query itself is left out."""
     out: Path = Path("found.png")
     """Contact sheet to write: the queries on the left, what was found on the right. Of images only."""
-    batch_size: int = 256
-    """Samples at a time."""
-    workers: int = 0
-    """Processes that read samples."""
-    device: str = "cpu"
-    """Where to compute: cpu, cuda, mps."""
-    max_unreadable: int = 100
-    """Samples that may be unreadable and are skipped; one more stops the command."""
+    reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
 
 def run(arguments: list[str]) -> int:
     """The command."""
     text = "Finds what lies nearest to a file of one's own in a run's embedding, by cosine similarity."
     options = parse(SearchOptions, command="search", arguments=arguments, description=text)
-    from unshuffle.data.loaders import SkipLog
     from unshuffle.evals.embed import embed_dataset
-    from unshuffle.evals.encoder import load
     from unshuffle.train.progress import Terminal
 
     _refuse(options)
-    encoder = load(options.run, device=usable_device(options.device))
+    reading = options.reading
+    encoder = reading.encoder(options.run)
     bank = encoder.open(options.index)
     queries = [_read(bank.source, path) for path in options.query]
     terminal = Terminal()
-    skipped = SkipLog(options.max_unreadable, terminal.say)
-    terminal.start("embedding", len(bank))
-    try:
+    skipped = reading.skip_log(terminal)
+    with terminal.stage("embedding", len(bank)) as progress:
         features = embed_dataset(
-            {"features": encoder.embed}, bank, batch_size=options.batch_size, workers=options.workers,
-            skipped=skipped, progress=lambda done, total: terminal.advance(done, {}),
+            {"features": encoder.embed}, bank, batch_size=reading.batch_size, workers=reading.workers,
+            skipped=skipped, progress=progress,
         )  # fmt: skip
-    finally:
-        terminal.stop()
     vectors = encoder.embed(queries).numpy()
     found = _found(features.vectors["features"], vectors, _itself(bank, features.index, options.query), options.count)
     names = [[bank.names[features.index[row]] for row in rows] for rows in found.index]

@@ -52,7 +52,7 @@ def _puzzles(encoder: Encoder, parts: Parts, mark: Stamp, options: EvalOptions) 
     from unshuffle.evals.puzzles import pretext_results, puzzle_figure, solve
     from unshuffle.evals.saliency import saliency_of_puzzles
 
-    items = spread_items(parts.test, 1024, workers=options.workers)
+    items = spread_items(parts.test, 1024, workers=options.reading.workers)
     solved = solve(encoder, items, seed=options.seed)
     results = pretext_results(solved, mark, layer="pretrained", seed=options.seed)
     figures = [puzzle_figure(options.run, encoder, items, solved)]
@@ -73,7 +73,7 @@ def _sets(encoder: Encoder, parts: Parts, mark: Stamp, options: EvalOptions) -> 
 
     if len(cast(list, parts.test)) < cast(OrderedSets, encoder.transform).size:
         return [], []
-    sets = held_out_sets(encoder, parts.test, seed=options.seed, workers=options.workers)
-    said = answers(encoder, sets.items, batch_size=options.batch_size)
+    sets = held_out_sets(encoder, parts.test, seed=options.seed, workers=options.reading.workers)
+    said = answers(encoder, sets.items, batch_size=options.reading.batch_size)
     results = ordering_results(said, sets.ranks, mark, layer="pretrained", seed=options.seed)
     return results, [saliency_of_sets(options.run, encoder, sets)]

@@ -23,6 +23,35 @@ class NeighbourOptions:
     """Suite neighbours: of the vote; the smaller, the more the nearest alone decides."""
     shown: int = 8
     """Suite neighbours: samples whose neighbourhood is drawn; 0 for none."""
+    pca: int | None = None
+    """Suite neighbours: look them up on so many axes, those along which the labelled samples vary most."""
+
+
+@dataclass(frozen=True)
+class ClusteringOptions:
+    """Of ``--suite clustering``."""
+
+    head: int = 1
+    """Suite clustering: which head's pseudo-classes, counted from 1."""
+    kmeans: int | None = None
+    """Suite clustering: clusters of K-means, which is measured beside; by default as many as the head uses, or as there
+    are classes. 0 for no K-means."""
+    most: int = 50_000
+    """Suite clustering: samples that are measured on, evenly spaced where there are more."""
+    galleries: int = 8
+    """Suite clustering: pseudo-classes in each gallery of pictures; 0 for no galleries."""
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """Of ``--suite layers``."""
+
+    crops: tuple[Literal[1, 10], ...] = (1,)
+    """Suite layers: crops of each picture that is tested, 1 or 10, or both."""
+    probe_epochs: int = 36
+    """Suite layers: how often each labelled picture is seen."""
+    probe_rate: float = 0.01
+    """Suite layers: learning rate of the probes at the start."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Suites of ``unshuffle eval`` beyond its probes: neighbours, retrieval, transfer."""
+"""Suites of ``unshuffle eval`` beyond its probes: neighbours, retrieval, transfer, layers; and a list of all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from unshuffle.cli.arranged import Measured
+from unshuffle.cli.clustered import clustering
 from unshuffle.cli.eval import EvalOptions, embedded, labelled_parts, learners_of
 from unshuffle.cli.parts import Parts
 from unshuffle.cli.parts import parts as open_parts
@@ -22,14 +23,21 @@ def neighbours(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Me
     from unshuffle.evals import stamp
     from unshuffle.evals.maps import map_figure
     from unshuffle.evals.neighbourhoods import knn_results, neighbourhood_figure
+    from unshuffle.evals.unlabelled import onto_leading_axes
 
+    if options.neighbours.pca is not None and options.neighbours.pca < 1:
+        raise ValueError(f"--pca must be 1 or more; got {options.neighbours.pca}.")
     parts = labelled_parts(encoder, options)
-    _only_classes(parts)
+    _only_classes(parts, options)
     both = embedded(encoder, parts, options, terminal, projection=True)
     known, asked = cast(np.ndarray, both.train.labels), cast(np.ndarray, both.test.labels)
     mark = stamp(parts.name, parts.split, options.run.resolve().name)
+    pairs, question, width = both.pairs(), parts.question, options.neighbours.pca
+    if width is not None:
+        pairs = {name: onto_leading_axes(*rows, width) for name, rows in pairs.items()}
+        question = f"{question}, {width} axes"
     results = knn_results(
-        both.pairs(), known, asked, mark, question=parts.question, ks=options.neighbours.k,
+        pairs, known, asked, mark, question=question, ks=options.neighbours.k,
         temperature=options.neighbours.temperature, seed=options.seed,
     )  # fmt: skip
     figures: list[Figure] = []
@@ -67,7 +75,7 @@ def retrieval(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Mea
     asked = Pictures(folder, truth.queries, encoder.source, boxes=boxes, longest=chosen.longest)
     layers = {"pretrained": encoder}
     if encoder.can_be_rebuilt:
-        few = spread_items(Pictures(folder, truth.images, encoder.source), 256, workers=options.workers)
+        few = spread_items(Pictures(folder, truth.images, encoder.source), 256, workers=options.reading.workers)
         layers = {"random": encoder.untrained(few, seed=options.seed)} | layers
     name = chosen.ground_truth.name.removeprefix("gnd_").partition(".")[0]
     mark = stamp(name, "test", options.run.resolve().name)
@@ -76,16 +84,13 @@ def retrieval(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Mea
         embed = whole_embedder(model, whole=chosen.longest is not None, scales=chosen.scales)
         vectors = []
         for part, what in ((bank, "images"), (asked, "queries")):
-            terminal.start(f"embedding {what}, {layer}", len(part))
-            try:
+            with terminal.stage(f"embedding {what}, {layer}", len(part)) as progress:
                 vectors.append(
                     embed_pictures(
-                        embed, part, one_by_one=chosen.longest is not None, batch_size=options.batch_size,
-                        workers=options.workers, progress=lambda done, total: terminal.advance(done, {}),
+                        embed, part, one_by_one=chosen.longest is not None, batch_size=options.reading.batch_size,
+                        workers=options.reading.workers, progress=progress,
                     )
                 )  # fmt: skip
-            finally:
-                terminal.stop()
         judged = revisited(rank(*vectors), truth)
         results += retrieval_results(judged, mark, layer=layer, count=len(bank), seed=options.seed)
     return Measured(results, [])
@@ -93,16 +98,13 @@ def retrieval(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Mea
 
 def transfer(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
     """Probes on all labels of several data sets, for one table; and other runs beside."""
-    from unshuffle.cli.parsing import usable_device
-    from unshuffle.evals.encoder import load
-
     runs = (options.run, *options.transfer.beside)
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         raise ValueError(f"--beside: runs must have different names, to tell them apart; got {', '.join(names)}.")
     results: list[Result] = []
     for run, name in zip(runs, names):
-        trained = encoder if run == options.run else load(run, device=usable_device(options.device))
+        trained = encoder if run == options.run else options.reading.encoder(run)
         lines = _transferred(trained, options, terminal)
         if len(runs) > 1:
             lines = [x._replace(layer=name if x.layer == "pretrained" else x.layer) for x in lines]
@@ -139,9 +141,47 @@ def _layout(kind: str) -> Any:
     return ALL[kind]()
 
 
-def _only_classes(parts: Parts) -> None:
+def layers(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
+    """Linear probes on every convolution of the trained network and of the same one untrained; its first filters."""
+    from unshuffle.evals import Stamp, stamp
+    from unshuffle.evals.judge import spread_items
+    from unshuffle.evals.layers import Schedule, layer_results, probe_layers
+    from unshuffle.evals.saliency import filters_figure
+
+    parts = labelled_parts(encoder, options)
+    _only_classes(parts, options)
+    models = {"pretrained": encoder}
+    if encoder.can_be_rebuilt:
+        few = spread_items(parts.train, 1024, workers=options.reading.workers)
+        models = {"random": encoder.untrained(few, seed=options.seed)} | models
+    mark: Stamp = stamp(parts.name, parts.split, options.run.resolve().name)
+    skipped = options.reading.skip_log(terminal)
+    results: list[Result] = []
+    for layer, model in models.items():
+        schedule = Schedule(epochs=options.layers.probe_epochs, rate=options.layers.probe_rate)
+        with terminal.stage(f"probing layers, {layer}", schedule.steps(len(cast(list, parts.train)))) as progress:
+            found = probe_layers(
+                model, parts.train, parts.test, num_classes=len(parts.classes), schedule=schedule,
+                crops=options.layers.crops, seed=options.seed, workers=options.reading.workers, skipped=skipped,
+                progress=progress,
+            )  # fmt: skip
+        count = len(cast(list, parts.train))
+        results += layer_results(found, mark, layer=layer, question=parts.question, count=count, seed=options.seed)
+    if skipped.reasons:
+        terminal.say(skipped.summary())
+    filters = filters_figure(options.run, encoder)
+    return Measured(results, [] if filters is None else [filters])
+
+
+def _only_classes(parts: Parts, options: EvalOptions) -> None:
     if parts.kind != "classification":
-        raise ValueError("--suite neighbours: neighbours vote for classes, one a sample; these labels are others.")
+        raise ValueError(f"--suite {options.suite}: it needs classes, one a sample; these labels are others.")
 
 
-ALL = {"neighbours": neighbours, "retrieval": retrieval, "transfer": transfer}
+ALL = {
+    "neighbours": neighbours,
+    "retrieval": retrieval,
+    "transfer": transfer,
+    "clustering": clustering,
+    "layers": layers,
+}

@@ -136,5 +136,9 @@ def _fit(
         print(f"Next: {_next(run, data)}")
         if isinstance(recipe, recipes.Ordering):
             print(f"  or: unshuffle order {run.folder} FOLDER")
+        if isinstance(recipe, recipes.SelfLabelRecipe):
+            if data is not None:
+                print(f"  or: unshuffle eval {run.folder} --data {data} --suite clustering")
+            print(f"  or: unshuffle labels {run.folder} --out labels.parquet")
         if isinstance(recipe, recipes.ViewsRecipe) and data is not None:
             print(f"  or: unshuffle search {run.folder} PICTURE --index {data}")

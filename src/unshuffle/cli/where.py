@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Named = Literal[
     "nsynth", "fsdd", "imagenet", "voc", "ssv2", "mnist", "cifar10", "osr", "pubfig", "aircraft", "caltech101", "cars",
-    "cifar100", "dtd", "flowers102", "food101", "pets", "sun397",
+    "cifar100", "dtd", "flowers102", "food101", "pets", "places205", "sun397", "svhn",
 ]  # fmt: skip
 
 

@@ -100,7 +100,7 @@ def _from_table(names: Sequence[str], table: Path, column: str | None) -> Labels
 def column_of(names: Sequence[str], table: Path, column: str | None) -> list[object]:
     """What a table says of each file, as it is written there; arguments and errors are those of :func:`labels_of`."""
     rows, labels = _read(table, column)
-    found = _match(names, rows, str(table))
+    found = match_rows(names, rows, str(table))
     missing = [name for name, row in zip(names, found) if row is None or labels[row] in (None, "")]
     if missing:
         raise ValueError(
@@ -110,8 +110,12 @@ def column_of(names: Sequence[str], table: Path, column: str | None) -> list[obj
     return [labels[row] for row in found if row is not None]
 
 
-def _match(names: Sequence[str], rows: Sequence[str], table: str) -> list[int | None]:
-    """The row of each file."""
+def match_rows(names: Sequence[str], rows: Sequence[str], table: str) -> list[int | None]:
+    """The row of each file; None where none fits.
+
+    Raises:
+        ValueError: a row could be that of several files, or a file's several rows.
+    """
     exact = {row: number for number, row in enumerate(rows)}
     by_last: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
@@ -144,28 +148,34 @@ def _closest(name: str, rows: Sequence[str], by_last: dict[str, list[int]], tabl
     return min(fits, default=None)
 
 
-def _read(table: Path, column: str | None) -> tuple[list[str], list[object]]:
-    """File names and labels, row by row."""
+def named_columns(table: Path) -> tuple[list[str], dict[str, list[object]]]:
+    """File names, and all other columns of plain values, row by row; errors are those of :func:`labels_of`."""
     if not table.is_file():
         raise FileNotFoundError(f"no table {str(table)!r}: give a .csv or .parquet with file names and labels.")
     kind = table.suffix.lower()
     if kind not in (".csv", ".parquet"):
         raise ValueError(f"{str(table)!r} must be a .csv or a .parquet.")
-    columns = _read_csv(table) if kind == ".csv" else _read_parquet(table, column)
+    columns = _read_csv(table) if kind == ".csv" else _read_parquet(table)
     names = next((c for known in NAME_COLUMNS for c in columns if c.strip().lower() == known), None)
     if names is None:
         raise ValueError(
             f"{str(table)!r} has no column of file names: call one {' or '.join(NAME_COLUMNS)}; its columns: "
             f"{', '.join(columns)}."
         )
-    others = [c for c in columns if c != names]
+    rows = ["" if row is None else str(row).replace("\\", "/").removeprefix("./") for row in columns[names]]
+    return rows, {name: values for name, values in columns.items() if name != names}
+
+
+def _read(table: Path, column: str | None) -> tuple[list[str], list[object]]:
+    """File names and labels, row by row."""
+    rows, columns = named_columns(table)
+    others = list(columns)
     chosen = column or ("label" if "label" in others else others[0] if len(others) == 1 else None)
     if chosen not in others:
         asked = f"no column {column!r}" if column else "several columns, or none, that could be the labels"
         raise ValueError(
             f"{str(table)!r} has {asked}: name one (--label-column); its columns: {', '.join(others) or 'none'}."
         )
-    rows = ["" if row is None else str(row).replace("\\", "/").removeprefix("./") for row in columns[names]]
     _refuse_twins(rows, columns[chosen], str(table))
     return rows, columns[chosen]
 
@@ -188,7 +198,7 @@ def _read_csv(table: Path) -> dict[str, list[object]]:
         raise ValueError(f"{str(table)!r} cannot be read as a table in UTF-8: {error}") from error
 
 
-def _read_parquet(table: Path, column: str | None) -> dict[str, list[object]]:
+def _read_parquet(table: Path) -> dict[str, list[object]]:
     """Columns of plain values; embeddings and the like are no labels and are left in the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -37,15 +38,26 @@ class Loaded(NamedTuple):
 class Batches(Sampler):
     """The samples of each step, as (epoch, index) pairs: a function of (seed, step).
 
-    Every epoch is a fresh permutation of the data, of which the incomplete last batch is left out. Each process takes
-    every ``processes``-th sample of the common batch.
+    Every epoch is a fresh permutation of the data, of which the incomplete last batch is left out; or, with ``weights``
+    (one a sample, 0 or more), as many samples drawn with replacement in proportion to these. Each process takes every
+    ``processes``-th sample of the common batch.
     """
 
     def __init__(
-        self, size: int, *, batch_size: int, seed: int, first: int, last: int, rank: int = 0, processes: int = 1
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        seed: int,
+        first: int,
+        last: int,
+        rank: int = 0,
+        processes: int = 1,
+        weights: Tensor | None = None,
     ) -> None:
         assert processes <= batch_size <= size, (size, batch_size, processes)
-        self.size, self.batch_size, self.seed = size, batch_size, seed
+        assert weights is None or weights.shape == (size,), weights
+        self.size, self.batch_size, self.seed, self.weights = size, batch_size, seed, weights
         self.first, self.last, self.rank, self.processes = first, last, rank, processes
 
     def __len__(self) -> int:
@@ -62,7 +74,9 @@ class Batches(Sampler):
 
     def _order(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-        return torch.randperm(self.size, generator=generator).tolist()
+        if self.weights is None:
+            return torch.randperm(self.size, generator=generator).tolist()
+        return torch.multinomial(self.weights, self.size, replacement=True, generator=generator).tolist()
 
 
 @runtime_checkable
@@ -130,6 +144,25 @@ def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed:
     return DataLoader(
         Reader(dataset, seed), batch_sampler=batches, num_workers=workers, collate_fn=collate,
         generator=torch.Generator().manual_seed(seed),
+    )  # fmt: skip
+
+
+def sweep_loader(
+    dataset: Dataset, *, batch_size: int, rank: int = 0, processes: int = 1, workers: int = 0, seed: int = 0
+) -> DataLoader:
+    """Yields :class:`Loaded` for every sample of a process's share once, in order, in batches as equal as can be.
+
+    Shares are neighbouring samples; those of two processes differ by one at the most, and so do two batches: none is so
+    small that its statistics mean nothing. All processes have as many batches, as some wait for each other in each.
+    """
+    size = len(cast(Sequence, dataset))
+    share, largest = range(size * rank // processes, size * (rank + 1) // processes), -(-size // processes)
+    pieces = -(-largest // max(1, batch_size // processes))
+    ends = [len(share) * k // pieces for k in range(pieces + 1)]
+    batches = [[(0, i) for i in share[start:end]] for start, end in pairwise(ends)]
+    return DataLoader(
+        Reader(dataset, seed), batch_sampler=batches, num_workers=workers, collate_fn=collate,
+        worker_init_fn=_outlive_signals, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ class Pixels(Dataset):
 
     Args:
         pixels: (N, C, H, W) uint8, of 1 or 3 channels.
-        labels: (N,) numbers of classes.
+        labels: (N,) numbers of classes, or (N, heads): one for each of several questions.
         classes: their names.
         source: what the samples are to be.
         name: what tables call the data set.
@@ -47,9 +47,10 @@ class Pixels(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         item = self.items[index]
         if not self.as_they_are:
             picture = item.squeeze(0) if len(item) == 1 else item.permute(1, 2, 0)
             item = self.source.prepare(Image.fromarray(picture.numpy()))
-        return item, int(self.labels[index])
+        label = self.labels[index]
+        return item, int(label) if label.ndim == 0 else torch.from_numpy(label)

@@ -143,6 +143,10 @@ class MultiView:
             images = _middle(_scaled(images, round(SHORT_SIDE * size)), size)
         return self._normalise(images, out=images)
 
+    def plain(self, raw: Raw) -> Views:
+        """The deterministic form of a batch: one view of each image."""
+        return Views((self.prepare(raw.items),), raw.index, raw.label)
+
     def _refuse(self, items: Tensor) -> None:
         if items.dtype != torch.uint8:
             raise TypeError(f"MultiView: `items` must be pixels from 0 to 255 in uint8; got {items.dtype}.")

@@ -106,7 +106,34 @@ class Encoder(nn.Module):
         """Whether training compared something else than the embedding."""
         return callable(getattr(self.net, "project", None))
 
+    @property
+    def can_label(self) -> bool:
+        """Whether the network has heads that tell pseudo-classes."""
+        return callable(getattr(self.net, "logits", None))
+
+    @torch.no_grad()
+    def labels(self, items: Tensor | np.ndarray | Sequence[Any], *, batch_size: int = 256) -> Tensor:
+        """The likeliest pseudo-class by each head, (B, heads) int64; arguments and errors are those of ``embed``.
+
+        Raises:
+            ValueError: the network has no heads.
+        """
+        heads = self._heads()
+        return self._rows(
+            lambda inputs: torch.stack([scores.argmax(-1) for scores in heads(inputs)], 1), items, batch_size
+        )
+
+    def _heads(self) -> Callable[[Any], Sequence[Tensor]]:
+        if not self.can_label:
+            raise ValueError("labels: this encoder was trained without pseudo-classes; it can embed only.")
+        return self.net.logits  # type: ignore[return-value]
+
     def _vectors(
+        self, net: Callable[[Any], Tensor], items: Tensor | np.ndarray | Sequence[Any], batch_size: int
+    ) -> Tensor:
+        return self._rows(net, items, batch_size).float()
+
+    def _rows(
         self, net: Callable[[Any], Tensor], items: Tensor | np.ndarray | Sequence[Any], batch_size: int
     ) -> Tensor:
         _check.positive("embed", "batch_size", batch_size)
@@ -115,7 +142,7 @@ class Encoder(nn.Module):
         # Where there are none, one of zeros is embedded and left out again: the answer is as wide as any other.
         fed = stacked if len(stacked) else stacked.new_zeros(1, *self.item_shape)
         parts = [net(self.prepare(part)) for part in fed.split(self.at_once(batch_size))]
-        return torch.cat([part.float().cpu() for part in parts])[: len(stacked)]
+        return torch.cat([part.cpu() for part in parts])[: len(stacked)]
 
     def at_once(self, batch_size: int) -> int:
         """How many items to compute with at a time, so that even clips of many frames fit into the memory."""

@@ -87,9 +87,9 @@ def neighbourhood_figure(
     assert asked.labels is not None
     rows = np.sort(np.random.default_rng(seed).permutation(len(asked.index))[:queries])
     found = nearest_rows(known.vectors[layer], asked.vectors[layer][rows], k=k)
-    flat = _pictures(train, known.index[found.index.ravel()])
+    flat, _ = pictures_of(train, known.index[found.index.ravel()])
     arrays = {
-        "queries": _pictures(test, asked.index[rows]),
+        "queries": pictures_of(test, asked.index[rows])[0],
         "found": flat.reshape(*found.index.shape, *flat.shape[1:]),
         "similarity": found.similarity,
         "same": known.labels[found.index] == asked.labels[rows, None],
@@ -99,10 +99,20 @@ def neighbourhood_figure(
     return Figure("neighbours", write_arrays(folder, "neighbours", arrays), "Neighbourhoods", caption)
 
 
-def _pictures(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Samples by their places in the whole data set, as they are drawn; one may be wanted several times."""
+def pictures_of(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples by their places in the whole data set, as they are drawn, and which of them could be read.
+
+    One may be wanted several times. In the place of one that could not be read is another.
+
+    Raises:
+        ValueError: not one could be read.
+    """
     whole = dataset.dataset if isinstance(dataset, Subset) else dataset
-    wanted, places = np.unique(rows, return_inverse=True)
-    read = ordered_loader(Subset(whole, wanted.tolist()), batch_size=256)
-    items = torch.cat([loaded.raw.items for loaded in read if loaded.raw is not None])
-    return as_pixels(items[torch.from_numpy(places)].float() / 255)
+    loader = ordered_loader(Subset(whole, np.unique(rows).tolist()), batch_size=256)
+    read = [loaded.raw for loaded in loader if loaded.raw is not None]
+    if not read:
+        raise ValueError(f"not one of {len(rows)} samples could be read any more: see that the data are in place.")
+    index = torch.cat([raw.index for raw in read]).numpy()
+    places = np.searchsorted(index, rows).clip(max=len(index) - 1)
+    items = torch.cat([raw.items for raw in read])[torch.from_numpy(places)]
+    return as_pixels(items.float() / 255), index[places] == rows

@@ -1,11 +1,13 @@
 """Networks: backbones that see one patch, scorers that judge all patches of a sample, and costs of pairs."""
 
 from unshuffle.nets.alexnet import AlexNet
+from unshuffle.nets.alexnet_norm import AlexNetBN
 from unshuffle.nets.backbones import Backbone, fresh
 from unshuffle.nets.bilinear import BilinearAttention, BilinearPool
 from unshuffle.nets.classifier import Classifier, ClassifierNet
 from unshuffle.nets.context_free import CFN2016
 from unshuffle.nets.counting import Counter
+from unshuffle.nets.headed import Headed, HeadsNet
 from unshuffle.nets.heads import Projector
 from unshuffle.nets.pairwise import PairwiseCost
 from unshuffle.nets.projected import Projected, ProjectedNet
@@ -23,6 +25,7 @@ __all__ = [
     "CFN2016",
     "VGG16",
     "AlexNet",
+    "AlexNetBN",
     "Backbone",
     "BilinearAttention",
     "BilinearPool",
@@ -31,6 +34,8 @@ __all__ = [
     "ContextFree",
     "ContextFreeNet",
     "Counter",
+    "Headed",
+    "HeadsNet",
     "ItemNet",
     "ItemScorer",
     "NeighbourNet",

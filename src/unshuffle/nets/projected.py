@@ -42,7 +42,7 @@ class Projected(nn.Module):
     def __init__(self, backbone: nn.Module, shape: ProjectedNet) -> None:
         super().__init__()
         self.backbone = backbone
-        self.projector = shape.projector.build(feature_count(nn.Sequential(backbone, _Pool()), shape.item_shape))
+        self.projector = shape.projector.build(feature_count(nn.Sequential(backbone, Pool()), shape.item_shape))
         if _channels_may_be_last(self):
             # With this order of the weights convolutions are a third faster on CPUs, and on GPUs in mixed precision.
             self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -71,10 +71,11 @@ def _channels_may_be_last(net: nn.Module) -> bool:
     return all(m.in_channels % 16 == 0 for m in pointwise)
 
 
-class _Pool(nn.Module):
-    """:func:`_pooled` as a layer."""
+class Pool(nn.Module):
+    """Averages maps over all places; features that have none stay as they are."""
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, d) or (B, d, h, w) to (B, d)."""
         return _pooled(features)
 
 

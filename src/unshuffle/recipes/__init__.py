@@ -85,6 +85,27 @@ from unshuffle.recipes.questions import (
     vqa2_ban_lstm,
     vqa2_ban_po_u,
 )
+from unshuffle.recipes.sela import (
+    SelfLabelRecipe,
+    SupervisedRecipe,
+    kmeans,
+    kmeans_cifar10,
+    kmeans_imagenet_alexnet,
+    sela,
+    sela_cifar10,
+    sela_cifar100,
+    sela_imagenet_alexnet,
+    sela_imagenet_alexnet_small,
+    sela_imagenet_resnet50,
+    sela_svhn,
+    supervised,
+    supervised_alexnet,
+    supervised_cifar10,
+    supervised_imagenet_alexnet,
+    supervised_imagenet_alexnet_rot,
+    supervised_imagenet_alexnet_rot_more,
+    supervised_timm,
+)
 from unshuffle.recipes.sequences import (
     SequenceRecipe,
     deepperm_digits,
@@ -133,6 +154,8 @@ AnyRecipe = (
     | DeepPermRecipe
     | SequenceRecipe
     | ViewsRecipe
+    | SelfLabelRecipe
+    | SupervisedRecipe
 )
 
 _USERS = (
@@ -153,6 +176,11 @@ _USERS = (
     groco,
     groco_timm,
     simclr,
+    sela,
+    kmeans,
+    supervised,
+    supervised_alexnet,
+    supervised_timm,
 )
 _EXPERIMENTS = (
     shuffle_imagenet_perturbed,
@@ -230,6 +258,18 @@ _EXPERIMENTS = (
     simclr_imagenet_multicrop,
     groco_cifar10,
     simclr_cifar10,
+    sela_imagenet_alexnet,
+    sela_imagenet_alexnet_small,
+    sela_imagenet_resnet50,
+    kmeans_imagenet_alexnet,
+    supervised_imagenet_alexnet,
+    supervised_imagenet_alexnet_rot,
+    supervised_imagenet_alexnet_rot_more,
+    sela_cifar10,
+    sela_cifar100,
+    sela_svhn,
+    kmeans_cifar10,
+    supervised_cifar10,
 )
 
 ALL: dict[str, Callable[[], AnyRecipe]] = {function.__name__.replace("_", "-"): function for function in _USERS}
@@ -245,9 +285,11 @@ __all__ = [
     "MosaicRecipe",
     "OrderRecipe",
     "Ordering",
+    "SelfLabelRecipe",
     "SequenceRecipe",
     "ShuffleRecipe",
     "SortRecipe",
+    "SupervisedRecipe",
     "ViewsRecipe",
     "classify_cifar10",
     "classify_imagenet64",
@@ -276,6 +318,9 @@ __all__ = [
     "groco_imagenet_4views",
     "groco_imagenet_multicrop",
     "groco_timm",
+    "kmeans",
+    "kmeans_cifar10",
+    "kmeans_imagenet_alexnet",
     "mosaic",
     "mosaic_cifar10_lin",
     "mosaic_cifar10_neighbours",
@@ -302,6 +347,13 @@ __all__ = [
     "order_digits",
     "order_osr",
     "order_pubfig",
+    "sela",
+    "sela_cifar10",
+    "sela_cifar100",
+    "sela_imagenet_alexnet",
+    "sela_imagenet_alexnet_small",
+    "sela_imagenet_resnet50",
+    "sela_svhn",
     "shuffle",
     "shuffle_array",
     "shuffle_audio",
@@ -338,6 +390,13 @@ __all__ = [
     "sort_numbers",
     "sort_numbers_lin_assign",
     "sort_numbers_po_u",
+    "supervised",
+    "supervised_alexnet",
+    "supervised_cifar10",
+    "supervised_imagenet_alexnet",
+    "supervised_imagenet_alexnet_rot",
+    "supervised_imagenet_alexnet_rot_more",
+    "supervised_timm",
     "vqa2_ban",
     "vqa2_ban_lstm",
     "vqa2_ban_po_u",

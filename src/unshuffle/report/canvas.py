@@ -65,12 +65,18 @@ def style() -> Iterator[None]:
 
 def blank(width: float, height: float) -> tuple[Any, Any]:
     """A figure of that many inches, and its axes."""
+    figure, (axes,) = panels(width, height, 1)
+    return figure, axes
+
+
+def panels(width: float, height: float, count: int) -> tuple[Any, list[Any]]:
+    """A figure of that many inches, and several axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, [figure.add_subplot(1, count, place) for place in range(1, count + 1)]
 
 
 @contextmanager
@@ -120,9 +126,9 @@ def palette(count: int) -> list[Any]:
     return [colour[:3] for colour in colormaps["turbo"](np.linspace(0.05, 0.95, count))]
 
 
-def short(name: str) -> str:
+def short(name: str, most: int = 24) -> str:
     """A name as long as a legend holds."""
-    return name if len(name) <= 24 else f"{name[:23]}…"
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def finished(figure: Any) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.report import arrangements, neighbours, saliency
+from unshuffle.report import arrangements, gallery, neighbours, saliency
 from unshuffle.report.canvas import INK, TEN, WRONG, Arrays, blank, board, finished, need, palette, short, style, tile
 from unshuffle.report.read import Metrics
 
@@ -24,7 +24,8 @@ def draw(kind: str, arrays: Arrays) -> bytes:
             and ``partial_ranks``, scalar ``slices``. ``map``: ``xy`` (N, 2), ``label`` (N,), and optionally ``names``,
             ``value`` (N,), scalar ``continuous``. ``sets``: ``images`` (k, n, H, W[, 3]), ``scores`` and ``truth``
             (k, n). Those of arrangements are told in :mod:`unshuffle.report.arrangements`, those of what a network
-            looks at in :mod:`unshuffle.report.saliency`, those of what lies near in :mod:`unshuffle.report.neighbours`.
+            looks at in :mod:`unshuffle.report.saliency`, those of what lies near in :mod:`unshuffle.report.neighbours`,
+            those of clusters in :mod:`unshuffle.report.gallery`.
         arrays: the arrays by name.
 
     Returns:
@@ -185,7 +186,7 @@ def _sets(arrays: Arrays) -> bytes:
 
 KINDS: dict[str, Callable[[Arrays], bytes]] = {
     "puzzle": _puzzle, "series": _series, "map": _map, "sets": _sets,
-    **arrangements.KINDS, **saliency.KINDS, **neighbours.KINDS,
+    **arrangements.KINDS, **saliency.KINDS, **neighbours.KINDS, **gallery.KINDS,
 }  # fmt: skip
 
 

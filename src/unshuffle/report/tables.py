@@ -15,7 +15,7 @@ import numpy as np
 
 from unshuffle.types import Result
 
-_LOWER_IS_BETTER = {"mse", "rmse", "mae", "loss", "spread", "error"}
+_LOWER_IS_BETTER = {"mse", "rmse", "mae", "loss", "spread", "error", "entropy"}
 _NOTHING = "–"
 _ACROSS = "transfer, "
 """How the tasks begin that are one question asked of several data sets."""

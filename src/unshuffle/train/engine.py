@@ -1,4 +1,4 @@
-"""Fits a method to a data set. The only file that knows Lightning.
+"""Fits a method to a data set.
 
 Everything random in a step is seeded from (seed, step, process), and the batches are a function of (seed, step): so the
 state of a run is its weights, its optimiser and its step, and a run that was killed and resumed ends bit for bit like
@@ -15,32 +15,32 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from unshuffle import _dist
 from unshuffle._check import Explained
 from unshuffle.data.loaders import (
-    Batches,
     Loaded,
     SkipLog,
     TooManyUnreadable,
     mix,
     ordered_loader,
     seed_everything,
-    training_loader,
 )
+from unshuffle.evals import labellings
 from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder, online
 from unshuffle.train.journal import Journal
+from unshuffle.train.launching import launched
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import RATE, schedule
-from unshuffle.train.parts import as_read, item_shape, source_of, split
+from unshuffle.train.parts import as_read, item_shape, places, source_of, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
+from unshuffle.train.rounds import Rounds
 from unshuffle.train.signals import StopFlag
-from unshuffle.train.together import everywhere, on_leader, part_at_exit, share_failure
+from unshuffle.train.together import everywhere, on_leader, share_failure
 from unshuffle.types import Raw, Step
 
 
@@ -126,11 +126,13 @@ def train(
     shape = item_shape(training)
     seed_everything(mix(recipe.seed, 0))
     plan = recipe.build(shape, net)
+    if hasattr(plan.method, "begin"):
+        cast(Any, plan.method).begin(*places(training), mix(recipe.seed, 2))
     encoder = Encoder(
         plan.net, plan.transform, shape, source=source, objective=plan.objective, net_value=plan.net_value,
         own_backbone=net is not None,
     )  # fmt: skip
-    fabric = _launched(machine)
+    fabric = launched(machine)
 
     def opened() -> Path:
         return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
@@ -147,6 +149,9 @@ class _Steps(nn.Module):
     def __init__(self, method: nn.Module) -> None:
         super().__init__()
         self.method = method
+        # DistributedDataParallel would send these to all processes before every step.
+        alike = getattr(method, "known_everywhere", ())
+        self._ddp_params_and_buffers_to_ignore = [f"method.{name}" for name in alike]
 
     def forward(self, batch: Any) -> Step:
         return cast(Any, self.method).step(batch)
@@ -182,16 +187,10 @@ class _Run:
         self.rate = schedule(self.recipe, batch_size)
         if resume:
             self._restore()
+            on_leader(lambda: labellings.cut(self.place, upto=self.first), self.fabric.device)
         per_epoch = self.samples // batch_size
         total = self.recipe.epochs * per_epoch
-        batches = Batches(
-            self.samples, batch_size=batch_size, seed=self.recipe.seed, first=self.first, last=total,
-            rank=self.fabric.global_rank, processes=self.fabric.world_size,
-        )  # fmt: skip
-        loader = training_loader(
-            training, batches, workers=self.machine.workers, pin_memory=self.fabric.device.type == "cuda"
-        )
-        self._record(loader, total, per_epoch, held_out)
+        self._record(training, total, per_epoch, held_out)
         for reasons in everywhere(self.skipped.reasons):
             self.skipped.reasons |= reasons
         if self.skipped.reasons:
@@ -199,16 +198,17 @@ class _Run:
         self.encoder.cpu().float().eval()  # as it will be loaded, whatever it was trained in
         on_leader(lambda: self.encoder.save(self.place), self.fabric.device)
 
-    def _record(self, loader: DataLoader, total: int, per_epoch: int, held_out: Dataset | None) -> None:
+    def _record(self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None) -> None:
         """Runs the steps with journal, progress and signals around them."""
         also = (online.COLUMN,) if getattr(self.recipe, "knn_every", 0) else ()
+        also += getattr(self.plan.method, "journal_columns", ())
         self.journal = on_leader(lambda: Journal(self.place, upto=self.first, also=also), self.fabric.device)
         self.saved = time.monotonic()
         self.began = self.saved - self.spent
         self.reporter.start("training", total, self.first)
         try:
             with StopFlag() as stop:
-                self._steps(loader, total, per_epoch, held_out, stop)
+                self._steps(training, total, per_epoch, held_out, stop)
         except KeyboardInterrupt as error:
             if isinstance(error, Stopped):
                 raise
@@ -218,9 +218,21 @@ class _Run:
             if self.journal is not None:
                 self.journal.close()
 
-    def _steps(self, loader: DataLoader, total: int, per_epoch: int, held_out: Dataset | None, stop: StopFlag) -> None:
+    def _steps(
+        self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None, stop: StopFlag
+    ) -> None:  # fmt: skip
+        def tell(step: int, logs: dict[str, float]) -> None:
+            # In the row of the step that comes next, so that both are cut back together.
+            self._log(min(step + 1, total), min(step, total - 1) // per_epoch, "labels", logs, None)
+            labels = cast(Any, self.plan.method).labels
+            on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
+
+        rounds = Rounds(
+            self.fabric, self.plan.method, self.plan.transform, training, self.skipped, batch_size=self._batch_size(),
+            seed=self.recipe.seed, workers=self.machine.workers, tell=tell, reporter=self.reporter,
+        )  # fmt: skip
         logs: dict[str, float] = {}
-        for done, loaded in enumerate(loader, start=self.first + 1):
+        for done, loaded in rounds.batches(self.first, total):
             tensors = self._step(done - 1, total, loaded)
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
@@ -228,7 +240,9 @@ class _Run:
                 self._log(done, epoch, "train", logs, self.rate(done - 1, total))
             self.reporter.advance(done, logs)
             if held_out is not None and done % per_epoch == 0:
-                self._evaluate(cast(Any, loader.dataset).dataset, held_out, done, epoch)
+                self._evaluate(training, held_out, done, epoch)
+            if done == total:
+                rounds.make(done, total)
             stopping = self._agree(stop.raised, done) and done < total
             due = self._agree(time.monotonic() - self.saved >= self.machine.save_every, done)
             if stopping or due or done == total:
@@ -376,21 +390,3 @@ class _Run:
         path = folder.checkpoint(self.place)
         kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
         return Diverged(f"{what}; {kept}. Try a smaller learning rate (--optim.lr), or look at the data.")
-
-
-def _launched(machine: Machine) -> Fabric:
-    """All processes of the job, started.
-
-    Raises:
-        ValueError: this computer has no such device.
-    """
-    try:
-        fabric = Fabric(
-            accelerator=machine.device, devices=machine.devices, num_nodes=machine.nodes, precision=machine.precision
-        )
-    except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
-        asked = f"--device {machine.device} --devices {machine.devices} --precision {machine.precision}"
-        raise ValueError(f"{asked} cannot be had here: {error}") from error
-    fabric.launch()
-    part_at_exit()
-    return fabric

@@ -18,7 +18,7 @@ from unshuffle._files import write_atomically
 from unshuffle.train.machine import Machine
 
 RECIPE, CHECKPOINTS = "recipe.json", "checkpoints"
-WRITTEN = (CHECKPOINTS, "metrics.csv", "encoder.json", "encoder.safetensors", "results.jsonl")
+WRITTEN = (CHECKPOINTS, "metrics.csv", "encoder.json", "encoder.safetensors", "results.jsonl", "labels")
 
 
 class RunError(Explained):

@@ -29,6 +29,14 @@ def split(dataset: Dataset, share: float, *, seed: int) -> tuple[Dataset, Datase
     return Subset(dataset, sorted(order[held:])), Subset(dataset, sorted(order[:held]))
 
 
+def places(dataset: Dataset) -> tuple[torch.Tensor, int]:
+    """The index that each sample of a part travels with, (n,), and how many samples the whole has."""
+    size = len(cast(list, dataset))
+    if isinstance(dataset, Subset):
+        return torch.as_tensor(list(dataset.indices)), len(cast(list, dataset.dataset))
+    return torch.arange(size), size
+
+
 def item_shape(dataset: Dataset) -> tuple[int, ...]:
     """Shape of the first sample that can be read.
 

@@ -19,9 +19,11 @@ from unshuffle.data.named.imagenet import ImageNet
 from unshuffle.data.named.matlab import Cars, Flowers102
 from unshuffle.data.named.mnist import MNIST
 from unshuffle.data.named.nsynth import NSynth
+from unshuffle.data.named.places205 import Places205
 from unshuffle.data.named.ranked import RankedFolders, RankTable
 from unshuffle.data.named.relative import OSR, PubFig
 from unshuffle.data.named.ssv2 import SomethingSomething
+from unshuffle.data.named.svhn import SVHN
 from unshuffle.data.named.table import LabelTable
 from unshuffle.data.named.transfer import DTD, SUN397, Aircraft, Food101, Pets
 from unshuffle.data.named.voc import VOC
@@ -49,7 +51,9 @@ Layouts = (
     | Flowers102
     | Food101
     | Pets
+    | Places205
     | SUN397
+    | SVHN
     | LabelTable
     | RankedFolders
     | RankTable

@@ -47,9 +47,9 @@ class Flowers102:
         """
         tree = Tree(root, (".jpg", ".mat"), name="Flowers-102", shape="jpg/*.jpg, imagelabels.mat and setid.mat")
         base = tree.base("setid.mat")
-        labels = _table(tree, f"{base}imagelabels.mat", "labels").ravel()
+        labels = read_table(tree, f"{base}imagelabels.mat", "labels").ravel()
         parts = ("tstid",) if self.split == "test" else ("trnid", "valid")
-        numbers = np.concatenate([_table(tree, f"{base}setid.mat", part).ravel() for part in parts])
+        numbers = np.concatenate([read_table(tree, f"{base}setid.mat", part).ravel() for part in parts])
         classes = [str(k) for k in range(1, int(labels.max()) + 1)]
         pairs = [(f"jpg/image_{i:05}.jpg", str(labels[i - 1])) for i in numbers.tolist()]
         return listed(tree, base, items, pairs, classes)
@@ -90,8 +90,9 @@ class Cars:
         base = tree.base("devkit/cars_meta.mat")
         name = "cars_train_annos.mat" if self.split == "train" else "cars_test_annos_withlabels.mat"
         path = next((x for x in (f"{base}devkit/{name}", base + name) if x in tree.place), f"{base}devkit/{name}")
-        rows = _table(tree, path, "annotations").ravel()
-        classes = [str(np.ravel(one)[0]) for one in _table(tree, f"{base}devkit/cars_meta.mat", "class_names").ravel()]
+        rows = read_table(tree, path, "annotations").ravel()
+        names = read_table(tree, f"{base}devkit/cars_meta.mat", "class_names")
+        classes = [str(np.ravel(one)[0]) for one in names.ravel()]
         pairs = [
             (f"cars_{self.split}/{np.ravel(row['fname'])[0]}", classes[int(np.ravel(row["class"])[0]) - 1])
             for row in rows
@@ -99,7 +100,7 @@ class Cars:
         return listed(tree, base, items, pairs, classes)
 
 
-def _table(tree: Tree, path: str, name: str) -> np.ndarray:
+def read_table(tree: Tree, path: str, name: str) -> np.ndarray:
     """An array of a MATLAB file.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The images: CIFAR-10 to learn from, three other sets to move to, all of 32 pixels a side and in memory."""
+"""Images of 32 pixels a side, in memory: CIFAR-10 to learn from, three other sets to move to."""
 
 from __future__ import annotations
 

@@ -1,0 +1,103 @@
+"""``unshuffle labels RUN --out labels.parquet``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import tyro
+
+from unshuffle._files import write_atomically
+from unshuffle.cli.parsing import parse
+from unshuffle.cli.runs import stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from unshuffle.train.folder import Stored
+
+
+SUFFIXES = (".parquet", ".csv")
+
+
+@dataclass(frozen=True)
+class LabelsOptions:
+    """Options of ``unshuffle labels``."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run of a self-labelling recipe, finished or not."""
+    out: Path = Path("labels.parquet")
+    """Table to write, .parquet or .csv: file, head, label and confidence, one row a sample and head."""
+    data: Path | None = None
+    """Where the samples lie, if they were moved since."""
+
+
+def run(arguments: list[str]) -> int:
+    """The command."""
+    options = parse(
+        LabelsOptions, command="labels", arguments=arguments, description="Writes down the labels that a run found."
+    )
+    from unshuffle.train import checkpoints, folder
+
+    if options.out.suffix.lower() not in SUFFIXES or options.out.is_dir():
+        raise ValueError(f"--out must be a {' or a '.join(SUFFIXES)} file; got {options.out}.")
+    trained, path = stored(options.run), folder.checkpoint(options.run)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {str(path)!r}: the run has saved nothing yet; let it train on.")
+    state = checkpoints.load(path)["method"]
+    if "labels" not in state or "confidences" not in state:
+        raise ValueError(f"{options.run} found no labels: train sela, kmeans, or another self-labelling recipe.")
+    names = _names(trained, options.data, state["labels"].shape[1])
+    columns = table(names, state["labels"], state["confidences"])
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    _write(options.out, columns)
+    heads, labelled = len(state["labels"]), int((state["labels"][0] >= 0).sum())
+    print(f"Labels of {labelled} of {len(names)} samples, {heads} a sample, in {options.out}.")
+    print(f"Next: unshuffle train supervised --data {options.data or trained.data or 'FOLDER'} --labels {options.out}")
+    return 0
+
+
+def table(names: Sequence[str], labels: Tensor, confidences: Tensor) -> dict[str, Any]:
+    """Columns of a row a sample and head: all heads of the first sample, then of the second; none without a label.
+
+    Args:
+        names: of the samples.
+        labels: (heads, N), -1 for none.
+        confidences: (heads, N), the probabilities of these labels.
+    """
+    import numpy as np
+
+    samples, heads = (labels.T >= 0).nonzero().unbind(1)
+    return {
+        "file": np.array(names, dtype=object)[samples.numpy()],
+        "head": heads.int().numpy(),
+        "label": labels.T[samples, heads].int().numpy(),
+        "confidence": confidences.T[samples, heads].float().numpy(),
+    }
+
+
+def _names(trained: Stored, moved: Path | None, count: int) -> Sequence[str]:
+    """The samples' names; their numbers where they have none."""
+    from unshuffle.data import SELF_CONTAINED
+
+    place = trained.data if moved is None else str(moved)
+    if isinstance(trained.recipe, str) or (place is None and not isinstance(trained.recipe.source, SELF_CONTAINED)):
+        return [str(number) for number in range(count)]  # trained from Python, on a data set that is gone
+    source = trained.recipe.source
+    dataset = source.open() if isinstance(source, SELF_CONTAINED) else source.open(place)
+    if len(dataset) != count:
+        raise ValueError(f"{place} has {len(dataset)} samples, and the run labelled {count}: give the same --data.")
+    return cast(Any, dataset).names if hasattr(dataset, "names") else [str(number) for number in range(count)]
+
+
+def _write(path: Path, columns: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    made = pa.table({name: pa.array(values) for name, values in columns.items()})
+    written = pyarrow.csv.write_csv if path.suffix.lower() == ".csv" else pq.write_table
+    write_atomically(path, lambda file: written(made, file))
