@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -25,6 +25,7 @@ class Plan(NamedTuple):
         return max(getattr(part, "least", 1) for part in (self.transform, self.method))
 
 
+@runtime_checkable
 class Recipe(Protocol):
     """A frozen value that says everything that decides what is learned."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +14,7 @@ Progressed: TypeAlias = Callable[..., None]
 """``progressed(done)``, or ``progressed(done, total)``: so much is done."""
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Anything that can be told how a job goes."""
 
