@@ -58,7 +58,7 @@ def test_an_encoder_without_heads_is_told_by_kmeans(run, classes, call):
         "NMI", "adjusted NMI", "adjusted Rand index", "purity", "entropy of a cluster (nats)",
     }  # fmt: skip
     assert all(1 <= r["value"] <= 2.0001 for r in results if r["metric"] == "effective number of clusters")
-    assert {"gallery-purest-held-out.npz", "gallery-random-held-out.npz", "filters.npz"} == set(figures(run))
+    assert {"gallery-purest-measured.npz", "gallery-random-measured.npz", "filters.npz"} == set(figures(run))
     assert "could not be drawn" not in (run / "report.html").read_text()
 
 
@@ -89,6 +89,7 @@ def test_pseudo_classes_have_galleries_and_a_history(run, classes, call, headed)
     assert figures(run)["labellings.npz"]["kind"] == "labellings"
     page = (run / "report.html").read_text()
     assert "Labels over time" in page
+    assert "Pseudo-classes: lowest entropy, as the network says, all samples" in page
     assert "could not be drawn" not in page
 
 
@@ -102,7 +103,7 @@ def test_photos_without_any_classes_are_told_what_can_be(run, tmp_path, call, he
     assert {r["layer"] for r in results} >= {"head 1", "pretrained, K-means"}
     agreement = [r["value"] for r in results if r["metric"] == "neighbours' agreement"]
     assert all(0 <= value <= 1 for value in agreement)
-    with np.load(run / "figures" / "gallery-purest-held-out.npz") as drawn:
+    with np.load(run / "figures" / "gallery-purest-measured.npz") as drawn:
         assert (drawn["label"] == -1).all()
         assert all("cosine" in title for title in drawn["titles"])
     assert "could not be drawn" not in (run / "report.html").read_text()

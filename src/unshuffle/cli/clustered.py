@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
 
 def clustering(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measured:
-    """Pseudo-classes of held-out samples and of those trained on, their history, galleries, the first filters.
+    """Pseudo-classes that training gave and those that the network says, their history, galleries, the first filters.
 
     An encoder without heads has the clusters of K-means on its embedding.
     """
@@ -51,7 +51,8 @@ def clustering(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Me
     own = next((name for name in labelled if name.startswith("head")), "pretrained, K-means")
     if own in labelled:
         held = Held(part, labelled[own], features.index, truth, features.vectors["pretrained"])
-        figures += _galleries(held, trained, encoder, options)
+        said = "as the network says" if own.startswith("head") else "by K-means of its embedding"
+        figures += _galleries(held, f"{said}, {split} samples", trained, encoder, options)
     filters = filters_figure(options.run, encoder)
     return Measured([*results, *told], figures if filters is None else [*figures, filters])
 
@@ -192,8 +193,10 @@ def _held(known: Any, last: Labelling, truth: np.ndarray | None, head: int) -> H
     return Held(known, last.labels[head][index].astype(np.int64), index, None if truth is None else truth[index], None)
 
 
-def _galleries(held: Held, trained: Held | None, encoder: Encoder, options: EvalOptions) -> list[Figure]:
-    """The purest pseudo-classes and some at random, of the samples trained on and of those held out."""
+def _galleries(
+    held: Held, said: str, trained: Held | None, encoder: Encoder, options: EvalOptions
+) -> list[Figure]:  # fmt: skip
+    """The purest pseudo-classes and some at random: as training gave them, and as they are said to be now."""
     from unshuffle.evals.galleries import gallery_figure, pseudo_classes
 
     count = options.clustering.galleries
@@ -212,13 +215,16 @@ def _galleries(held: Held, trained: Held | None, encoder: Encoder, options: Eval
     }
     figures = []
     for (name, title), numbers in chosen.items():
-        for part, described, which in ((trained, first, "training"), (held, about, "held-out")):
+        for part, described, which, told in (
+            (trained, first, "training", "as training gave them"),
+            (held, about, "measured", said),
+        ):
             shown = [] if part is None else [int(k) for k in numbers if k in part.labels and k in described.number]
             if part is not None and shown:
                 figures.append(
                     gallery_figure(
                         options.run, part.data, part.labels, shown, index=part.index, about=described,
-                        name=f"gallery-{name}-{which}", title=f"{title}, {which} samples", truth=part.truth,
+                        name=f"gallery-{name}-{which}", title=f"{title}, {told}", truth=part.truth,
                         classes=getattr(getattr(part.data, "dataset", part.data), "classes", ()), seed=options.seed,
                     )
                 )  # fmt: skip
