@@ -6,12 +6,11 @@ A cell that is not among the results is told as "not run".
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from statistics import fmean
 
-from cells import Line, read
+from cell_tables import NONE, NOT_RUN, Tables
+from cells import Line
 from relative_cells import (
     ATTRIBUTES,
     AUTHORS,
@@ -30,9 +29,6 @@ from relative_cells import (
 )
 from render import table
 
-MARK = re.compile(r"(<!-- relative attributes: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOT_RUN, NONE = "not run", "–"
-
 # Table 1, public figures: Kendall tau, Hamming similarity, normalisation error.
 PAPER_LAYERS = {
     (NAIVE, 4): ("0.859", "0.893", "0.062"), (SINKHORN, 4): ("0.884", "0.906", "0.019"),
@@ -44,20 +40,6 @@ PAPER_ATTRIBUTES = {
     "paper: DeepPermNet (AlexNet)": ("97.21", "96.65", "96.46", "98.77", "94.53", "96.09", "96.62"),
     "paper: DeepPermNet (VGG16)": ("96.87", "99.79", "99.82", "99.55", "97.99", "96.87", "98.48"),
 }
-
-
-def fill(results: Path, pages: Sequence[Path]) -> None:
-    """Writes the tables of a results file into pages, or prints them all."""
-    lines = read(results)
-    for page in pages:
-        page.write_text(filled(lines, page.read_text()))
-    if not pages:
-        print("\n".join(f"{name}\n\n{make(lines)}\n" for name, make in SECTIONS.items()))
-
-
-def filled(lines: list[Line], text: str) -> str:
-    """A page's text with its tables made from the results."""
-    return MARK.sub(lambda m: f"{m[1]}\n{SECTIONS[m[2]](lines)}\n\n{m[3]}", text)
 
 
 # ------------------------------------------------------------------------------------------------------------- sections
@@ -158,6 +140,8 @@ SECTIONS: dict[str, Callable[[list[Line]], str]] = {
     "choice": _choice, "layers": _layers, "stability": _stability, "attributes": _attributes, "lengths": _lengths,
     "ties": _ties, "starts": _starts, "hundred": _hundred,
 }  # fmt: skip
+TABLES = Tables("relative attributes", SECTIONS)
+MARK, fill, filled = TABLES.mark, TABLES.fill, TABLES.filled
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers

@@ -7,10 +7,16 @@ import json
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def measured(name: str) -> list[dict[str, Any]]:
+    """The lines of a results file."""
+    return [json.loads(line) for line in (ROOT / "benchmarks" / "results" / name).read_text().splitlines()]
 
 
 def script(path: str) -> ModuleType:
@@ -131,7 +137,7 @@ def test_the_tables_of_shuffle_to_learn_are_those_of_their_measured_lines(monkey
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.syspath_prepend(ROOT / "benchmarks" / "shuffle_to_learn")
     tables = script("benchmarks/shuffle_to_learn/tables.py")
-    lines = tables.read(ROOT / "benchmarks" / "results" / "shuffle_to_learn.jsonl")
+    lines = measured("shuffle_to_learn.jsonl")
     text = (ROOT / "docs" / "reproduce.md").read_text()
 
     assert {mark[1] for mark in tables.MARK.findall(text)} == set(tables.SECTIONS)
@@ -147,7 +153,7 @@ def groco(monkeypatch) -> ModuleType:
 
 
 def test_the_tables_of_groco_are_those_of_their_measured_lines(groco):
-    lines = groco.read(ROOT / "benchmarks" / "results" / "groco.jsonl")
+    lines = measured("groco.jsonl")
     text = (ROOT / "docs" / "reproduce.md").read_text()
 
     assert {mark[1] for mark in groco.MARK.findall(text)} == set(groco.SECTIONS)
@@ -190,7 +196,7 @@ def sela(monkeypatch) -> ModuleType:
 
 
 def test_the_tables_of_self_labelling_are_those_of_their_measured_lines(sela):
-    lines = sela.read(ROOT / "benchmarks" / "results" / "sela.jsonl")
+    lines = measured("sela.jsonl")
     text = (ROOT / "docs" / "reproduce.md").read_text()
 
     assert {mark[1] for mark in sela.MARK.findall(text)} == set(sela.SECTIONS)
@@ -225,7 +231,7 @@ def test_the_papers_differences_that_are_not_those_of_its_numbers_are_told(sela)
 
 
 def test_self_labelling_is_as_the_page_says(sela):
-    lines = sela.read(ROOT / "benchmarks" / "results" / "sela.jsonl")
+    lines = measured("sela.jsonl")
 
     def share(cell: str, metric: str = sela.LINEAR, layer: str = "trained") -> float:
         (value,) = sela._values(lines, cell, metric, layer=layer)
@@ -257,7 +263,7 @@ def test_curves_are_those_of_one_cell(sela):
 def test_the_tables_of_relative_attributes_are_those_of_their_measured_lines(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     tables = script("benchmarks/relative_tables.py")
-    lines = tables.read(ROOT / "benchmarks" / "results" / "relative_attributes.jsonl")
+    lines = measured("relative_attributes.jsonl")
     text = (ROOT / "docs" / "reproduce.md").read_text()
 
     assert {mark[1] for mark in tables.MARK.findall(text)} == set(tables.SECTIONS)
@@ -267,7 +273,7 @@ def test_the_tables_of_relative_attributes_are_those_of_their_measured_lines(mon
 def test_attributes_are_learnt_as_the_page_says(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     tables = script("benchmarks/relative_tables.py")
-    lines = tables.read(ROOT / "benchmarks" / "results" / "relative_attributes.jsonl")
+    lines = measured("relative_attributes.jsonl")
 
     def pairs(where: str, method: str) -> list[float]:
         found = [tables._found(lines, where, "pairs", method, 8, attribute) for attribute in tables.ATTRIBUTES]

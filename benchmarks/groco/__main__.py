@@ -20,9 +20,10 @@ sys.path.insert(0, str(HERE.parent))
 
 import groco_cells  # noqa: E402
 import groco_tables  # noqa: E402
-from groco_training import Size  # noqa: E402
+from groco_training import USUAL  # noqa: E402
 
 import cells  # noqa: E402
+import sized  # noqa: E402
 
 RESULTS = HERE.parent / "results" / "groco.jsonl"
 
@@ -31,19 +32,12 @@ def main() -> None:
     """Measures, lists or renders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cells.options(parser, RESULTS)
-    usual = Size()
-    parser.add_argument("--images", type=int, default=usual.images, help="to learn from, without and with labels")
-    parser.add_argument("--asked", type=int, default=usual.asked, help="images that are classified")
-    parser.add_argument("--epochs", type=int, default=usual.epochs)
-    parser.add_argument("--width", type=int, default=usual.width, help="of ResNet-18's first stage; 64 is the whole")
-    parser.add_argument("--device", default=usual.device)
-    parser.add_argument("--precision", default=usual.precision, help="32-true where the machine is slow in bfloat16")
+    sized.options(parser, USUAL, width="of ResNet-18's first stage; 64 is the whole")
     given = parser.parse_args()
     if given.markdown is not None:
         groco_tables.fill(given.out, given.markdown)
         return
-    size = Size(given.images, given.asked, given.epochs, given.width, given.device, given.precision)
-    cells.run(groco_cells.cells(given.data, size), parser, given)
+    cells.run(groco_cells.cells(given.data, sized.given(given)), parser, given)
 
 
 if __name__ == "__main__":

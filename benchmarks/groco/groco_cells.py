@@ -22,10 +22,10 @@ from groco_training import (
     PIXELS,
     PROJECTION,
     RATES,
+    USUAL,
     VIEWS,
     Line,
     Method,
-    Size,
     augmented,
     judged,
     pixels_judged,
@@ -36,6 +36,7 @@ from groco_training import (
 )
 
 from cells import Cell
+from sized import Size
 from small_images import OTHERS, cifar10, held_back, other
 from unshuffle.evals import stamp
 from unshuffle.losses import GroupOrder, Negatives, Triplet
@@ -65,7 +66,7 @@ def cells(folder: Path, size: Size) -> list[Cell]:
         *_search(folder, size), *_table4(folder, size, SEEDS[:1]), *_ablations(folder, size),
         Cell("cost", partial(_cost, size)), *_table4(folder, size, SEEDS[1:]),
     ]  # fmt: skip
-    return [cell._replace(name=cell.name + size.mark()) for cell in made]
+    return [cell._replace(name=cell.name + size.mark(USUAL)) for cell in made]
 
 
 def _search(folder: Path, size: Size) -> Iterator[Cell]:

@@ -6,18 +6,15 @@ A cell that is not among the results is told as "not run"; cells of another size
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 from groco_training import SHARPNESS
 
-from cells import Line, read
+from cell_tables import NONE, NOT_RUN, Tables, beside, spread
+from cells import Line
 from render import table
 
-MARK = re.compile(r"(<!-- groco: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOT_RUN, NONE = "not run", "–"
 METRICS = ("k-NN 1", "k-NN 10", "k-NN 20", "linear 1", "linear 5")
 HEADS = ("k-NN, k = 1", "k = 10", "k = 20", "linear, top 1", "top 5")
 NAMES = {"raw": "raw pixels", "random": "random network", "simclr": "SimCLR", "groco": "GroCo"}
@@ -91,20 +88,6 @@ TABLE5 = {
 }  # fmt: skip
 
 
-def fill(results: Path, pages: Sequence[Path]) -> None:
-    """Writes the tables of a results file into pages, or prints them all."""
-    lines = read(results)
-    for page in pages:
-        page.write_text(filled(lines, page.read_text()))
-    if not pages:
-        print("\n".join(f"{name}\n\n{make(lines)}\n" for name, make in SECTIONS.items()))
-
-
-def filled(lines: list[Line], text: str) -> str:
-    """A page's text with its tables made from the results."""
-    return MARK.sub(lambda m: f"{m[1]}\n{SECTIONS[m[2]](lines)}\n\n{m[3]}", text)
-
-
 # ------------------------------------------------------------------------------------------------------------- sections
 
 
@@ -115,10 +98,7 @@ def _plain(rows: list[Row], what: str) -> Callable[[list[Line]], str]:
         made = [
             [
                 name,
-                *(
-                    _beside(_found(lines, where, metric), beside)
-                    for metric, beside in zip(METRICS, paper or [None] * 5)
-                ),
+                *(beside(_found(lines, where, metric), printed) for metric, printed in zip(METRICS, paper or [None] * 5)),
             ]
             for name, where, paper in rows
         ]
@@ -134,8 +114,8 @@ def _transfer(lines: list[Line]) -> str:
         for method in NAMES:
             where = f"table4/{method}/" + ("" if method in ("raw", "random") else "2 views/")
             values = [_values(lines, where, metric, data=data) for data in TRANSFERS]
-            average = _spread([fmean(found) for found in zip(*values)]) if all(values) else NOT_RUN
-            row = [f"{NAMES[method]}, {title}", *map(_spread, values), _beside(average, TABLE5.get((method, metric)))]
+            average = spread([fmean(found) for found in zip(*values)]) if all(values) else NOT_RUN
+            row = [f"{NAMES[method]}, {title}", *map(spread, values), beside(average, TABLE5.get((method, metric)))]
             made.append([*row, _wins(lines, method, metric)])
     head = ["", *TRANSFERS.values(), "average (paper: of 11)", "ahead"]
     return f"{table(head, made)}\n\n{_how(lines, [f'table4/{m}/2 views/' for m in ('simclr', 'groco')])}"
@@ -162,7 +142,7 @@ def _sharpness(lines: list[Line]) -> str:
         for count in counts:
             where = OWN if (beta, count) == (SHARPNESS["groco"], 10) else f"table6c/{beta:g}x{count}/"
             pairs = zip(("k-NN 20", "linear 1"), TABLE6C.get((beta, count), ()))
-            row.append("; ".join(_beside(_found(lines, where, metric), paper) for metric, paper in pairs) or NONE)
+            row.append("; ".join(beside(_found(lines, where, metric), paper) for metric, paper in pairs) or NONE)
         made.append(row)
     head = ["β", *(f"N = {count}: k-NN; linear" for count in counts)]
     return f"{table(head, made)}\n\n{_how(lines, ['table6c/', OWN])}"
@@ -171,7 +151,7 @@ def _sharpness(lines: list[Line]) -> str:
 def _spaces(lines: list[Line]) -> str:
     """Table 7d."""
     made = [
-        [name, space, *(_beside(_found(lines, where, metric, space=space), paper)
+        [name, space, *(beside(_found(lines, where, metric, space=space), paper)
                         for metric, paper in zip(METRICS, TABLE7D[name, space]))]
         for name, where in SPACES for space in ("projection", "representation")
     ]  # fmt: skip
@@ -211,13 +191,15 @@ SECTIONS: dict[str, Callable[[list[Line]], str]] = {
     "table 7c": _plain(TABLE7C, "negatives"), "table 7d": _spaces, "gradient": _plain(GRADIENT, "gradient"),
     "cost": _cost, "search": _search,
 }  # fmt: skip
+TABLES = Tables("groco", SECTIONS)
+MARK, fill, filled = TABLES.mark, TABLES.fill, TABLES.filled
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers
 
 
 def _found(lines: list[Line], where: str, metric: str, *, space: str = "representation") -> str:
-    return _spread(_values(lines, where, metric, space=space))
+    return spread(_values(lines, where, metric, space=space))
 
 
 def _values(
@@ -228,18 +210,6 @@ def _values(
     return [
         line["value"] for line in _results(lines, [where]) if (line["metric"], line["layer"], line["data"]) == wanted
     ]
-
-
-def _spread(values: Sequence[float]) -> str:
-    """Mean ± deviation in per cent, or that there are none."""
-    if not values:
-        return NOT_RUN
-    deviation = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * fmean(values):.1f}{deviation}"
-
-
-def _beside(ours: str, paper: float | None) -> str:
-    return ours if paper is None else f"{ours} ({paper:.1f})"
 
 
 def _results(lines: list[Line], wheres: Iterable[str]) -> list[Line]:

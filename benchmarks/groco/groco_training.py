@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
+from sized import Size
 from small_images import Part, Split
 from unshuffle import fit
 from unshuffle.data.arrays import Arrays
@@ -40,22 +41,7 @@ RATES: dict[Method, float] = {"simclr": 0.06, "groco": 8.0}
 SHARPNESS: dict[Method, float] = {"simclr": 0.1, "groco": 16.0}
 
 
-class Size(NamedTuple):
-    """How large the cells are, and what they run on."""
-
-    images: int = 10_000
-    asked: int = 2_000
-    epochs: int = 6
-    width: int = 16
-    device: str = "cpu"
-    precision: str = "bf16-mixed"
-
-    def mark(self) -> str:
-        """What a cell's name has at its end; nothing at the usual size."""
-        usual = Size()
-        if self[:4] == usual[:4]:
-            return ""
-        return f" @ {self.images} images, {self.epochs} epochs, width {self.width}"
+USUAL = Size(images=10_000, asked=2_000, epochs=6, width=16)
 
 
 def sharpened(method: Method, sharpness: float) -> GroupOrder | InfoNCE:

@@ -22,9 +22,10 @@ sys.path.insert(0, str(HERE.parent))
 import sela_cells  # noqa: E402
 import sela_figures  # noqa: E402
 import sela_tables  # noqa: E402
-from sela_training import Size  # noqa: E402
+from sela_training import USUAL  # noqa: E402
 
 import cells  # noqa: E402
+import sized  # noqa: E402
 
 RESULTS = HERE.parent / "results" / "sela.jsonl"
 
@@ -33,13 +34,7 @@ def main() -> None:
     """Measures, lists, renders or draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cells.options(parser, RESULTS)
-    usual = Size()
-    parser.add_argument("--images", type=int, default=usual.images, help="to learn from, without and with labels")
-    parser.add_argument("--asked", type=int, default=usual.asked, help="images that are classified")
-    parser.add_argument("--epochs", type=int, default=usual.epochs)
-    parser.add_argument("--width", type=int, default=usual.width, help="channels of the first layer; 96 is the paper's")
-    parser.add_argument("--device", default=usual.device)
-    parser.add_argument("--precision", default=usual.precision, help="32-true where the machine is slow in bfloat16")
+    sized.options(parser, USUAL, width="channels of the first layer; 96 is the paper's")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw the labels over time")
     given = parser.parse_args()
     if given.figures is not None:
@@ -48,8 +43,7 @@ def main() -> None:
     if given.markdown is not None:
         sela_tables.fill(given.out, given.markdown)
         return
-    size = Size(given.images, given.asked, given.epochs, given.width, given.device, given.precision)
-    cells.run(sela_cells.cells(given.data, size), parser, given)
+    cells.run(sela_cells.cells(given.data, sized.given(given)), parser, given)
 
 
 if __name__ == "__main__":

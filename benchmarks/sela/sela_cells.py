@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from sela_training import (
     METHODS,
+    USUAL,
     Line,
-    Size,
     clustered,
     judged,
     labelled,
@@ -26,6 +26,7 @@ from sela_training import (
 )
 
 from cells import Cell
+from sized import Size
 from small_images import Part, Split, cifar10, held_back, other
 from unshuffle.recipes.sela import SelfLabelRecipe
 
@@ -45,7 +46,7 @@ def cells(folder: Path, size: Size) -> list[Cell]:
     """One for each training; the names of those of another size than the usual one say so."""
     first, second = (_main(folder, size, seed) for seed in SEEDS)
     made = [*_search(folder, size), *first, *_ablations(folder, size), *second]
-    return [cell._replace(name=cell.name + size.mark()) for cell in made]
+    return [cell._replace(name=cell.name + size.mark(USUAL)) for cell in made]
 
 
 def _search(folder: Path, size: Size) -> Iterator[Cell]:

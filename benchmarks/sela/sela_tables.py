@@ -6,19 +6,16 @@ A cell that is not among the results is told as "not run"; cells of another size
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 from sela_cells import AGAIN, KINDS, OTHERS
 from sela_training import CLUSTERING, KNN, LINEAR, METRICS
 
-from cells import Line, read
+from cell_tables import NONE, NOT_RUN, Tables, beside, spread
+from cells import Line
 from render import table
 
-MARK = re.compile(r"(<!-- sela: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOT_RUN, NONE = "not run", "–"
 ITERATIONS = "iterations of a labelling"
 NEW_LABELS = "labels of new images"
 OWN, TEN = "full/sela 128x1/", "full/sela 128x10/"
@@ -92,26 +89,12 @@ CURVES = {
 }  # fmt: skip
 
 
-def fill(results: Path, pages: Sequence[Path]) -> None:
-    """Writes the tables of a results file into pages, or prints them all."""
-    lines = read(results)
-    for page in pages:
-        page.write_text(filled(lines, page.read_text()))
-    if not pages:
-        print("\n".join(f"{name}\n\n{make(lines)}\n" for name, make in SECTIONS.items()))
-
-
-def filled(lines: list[Line], text: str) -> str:
-    """A page's text with its tables made from the results."""
-    return MARK.sub(lambda m: f"{m[1]}\n{SECTIONS[m[2]](lines)}\n\n{m[3]}", text)
-
-
 # ------------------------------------------------------------------------------------------------------------- sections
 
 
 def _table6(lines: list[Line]) -> str:
     made = [
-        [name, *(_beside(_found(lines, where, metric), paper) for metric, paper in ((LINEAR, linear), (KNN, knn)))]
+        [name, *(beside(_found(lines, where, metric), paper) for metric, paper in ((LINEAR, linear), (KNN, knn)))]
         for name, (where, linear, knn) in TABLE6.items()
     ]
     return f"{table(['', LINEAR, 'weighted k-NN'], made)}\n\n{_how(lines, [where for where, _, _ in TABLE6.values()])}"
@@ -145,7 +128,7 @@ def _table8(lines: list[Line]) -> str:
                 for data in datas:
                     ours, theirs = (_values(lines, place, metric, data=data) for place in (where, base))
                     known = ours and theirs and method != "supervised"
-                    row.append(_spread(ours) + (f" ({100 * (fmean(ours) - fmean(theirs)):+.1f})" if known else ""))
+                    row.append(spread(ours) + (f" ({100 * (fmean(ours) - fmean(theirs)):+.1f})" if known else ""))
             made.append(row)
     heads = [f"{metric.split(',')[0]}: {data}" for metric in METRICS for data in datas]
     cells = [f"{kind}/{CELLS[method]}/" for kind in KINDS for method in NAMES]
@@ -218,6 +201,8 @@ SECTIONS: dict[str, Callable[[list[Line]], str]] = {
     "table a1": _table_a1, "labels over time": _over_time,
     "warm start": _warm_start, "search": _search,
 }  # fmt: skip
+TABLES = Tables("sela", SECTIONS)
+MARK, fill, filled = TABLES.mark, TABLES.fill, TABLES.filled
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers
@@ -230,7 +215,7 @@ def curve_points(lines: list[Line], where: str, curve: str) -> list[tuple[float,
 
 
 def _found(lines: list[Line], where: str, metric: str, *, layer: str = "trained") -> str:
-    return _spread(_values(lines, where, metric, layer=layer))
+    return spread(_values(lines, where, metric, layer=layer))
 
 
 def _values(
@@ -241,18 +226,6 @@ def _values(
         line["value"] for line in _of(lines, [where])
         if line["record"] == "result" and (line["metric"], line["layer"], line["data"]) == (metric, layer, data)
     ]  # fmt: skip
-
-
-def _spread(values: Sequence[float]) -> str:
-    """Mean ± deviation in per cent, or that there are none."""
-    if not values:
-        return NOT_RUN
-    deviation = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * fmean(values):.1f}{deviation}"
-
-
-def _beside(ours: str, paper: float | None) -> str:
-    return ours if paper is None else f"{ours} ({paper:.1f})"
 
 
 def _of(lines: list[Line], wheres: Iterable[str]) -> list[Line]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sized import Size
 from small_images import Part, Split
 from unshuffle import fit
 from unshuffle.data.arrays import Arrays
@@ -61,22 +62,7 @@ LOOK: dict[str, str] = {"sela": "four views", "k-means": "four views"}
 """Both: what the search chose, on training images that were held out."""
 
 
-class Size(NamedTuple):
-    """How large the cells are, and what they run on."""
-
-    images: int = 8_000
-    asked: int = 2_000
-    epochs: int = 60
-    width: int = 16
-    device: str = "cpu"
-    precision: str = "bf16-mixed"
-
-    def mark(self) -> str:
-        """What a cell's name has at its end; nothing at the usual size."""
-        usual = Size()
-        if self[:4] == usual[:4]:
-            return ""
-        return f" @ {self.images} images, {self.epochs} epochs, width {self.width}"
+USUAL = Size(images=8_000, asked=2_000, epochs=60, width=16)
 
 
 # -------------------------------------------------------------------------------------------------------- the recipes

@@ -6,9 +6,7 @@ A cell that is not among the results is told as "not run".
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from statistics import fmean, stdev
 
 from clips import FRAME_NUMBERS
@@ -16,12 +14,11 @@ from clips import LABELS as CLIP_LABELS
 from photos import BACKBONES
 from recordings import BAND_NUMBERS, LABELS, LAYOUTS, SUPERVISED
 
-from cells import Line, read
+from cell_tables import NONE, NOT_RUN, Tables
+from cells import Line
 from render import table
 from training import EXACT, FIXED, MSE, RANDOM, RAW, SAMPLED, SOFT
 
-MARK = re.compile(r"(<!-- shuffle to learn: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOT_RUN, NONE = "not run", "–"
 PARTIAL, EXACT_ORDER = "pretext: partial ranks", "pretext: exact order"
 
 # The paper's tables 5, 1 and 6: 500, 1000 and 5000 labels of NSynth.
@@ -50,20 +47,6 @@ PAPER_PHOTOS = {FIXED: ("0.80–0.81", NONE), SAMPLED: ("0.82–0.84", "0.14"), 
 PAPER_PHOTOS |= {MSE: ("0.82–0.84", "0.14")}
 GOALS = (0.2, 0.3, 0.4)
 ROWS = (RAW, RANDOM, FIXED, MSE, SOFT, SAMPLED, EXACT)
-
-
-def fill(results: Path, pages: Sequence[Path]) -> None:
-    """Writes the tables of a results file into pages, or prints them all."""
-    lines = read(results)
-    for page in pages:
-        page.write_text(filled(lines, page.read_text()))
-    if not pages:
-        print("\n".join(f"{name}\n\n{make(lines)}\n" for name, make in SECTIONS.items()))
-
-
-def filled(lines: list[Line], text: str) -> str:
-    """A page's text with its tables made from the results."""
-    return MARK.sub(lambda m: f"{m[1]}\n{SECTIONS[m[2]](lines)}\n\n{m[3]}", text)
 
 
 # ------------------------------------------------------------------------------------------------------------- sections
@@ -230,6 +213,8 @@ SECTIONS: dict[str, Callable[[list[Line]], str]] = {
     "sounds": _sounds, "labels": _labels, "layouts": _layouts, "bands": _bands, "clips": _clips, "frames": _frames,
     "photos": _photos, "backbones": _backbones, "hundred": _hundred, "draws": _draws, "search": _search,
 }  # fmt: skip
+TABLES = Tables("shuffle to learn", SECTIONS)
+MARK, fill, filled = TABLES.mark, TABLES.fill, TABLES.filled
 
 
 # -------------------------------------------------------------------------------------------------------------- numbers
