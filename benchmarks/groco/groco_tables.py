@@ -98,7 +98,10 @@ def _plain(rows: list[Row], what: str) -> Callable[[list[Line]], str]:
         made = [
             [
                 name,
-                *(beside(_found(lines, where, metric), printed) for metric, printed in zip(METRICS, paper or [None] * 5)),
+                *(
+                    beside(_found(lines, where, metric), printed)
+                    for metric, printed in zip(METRICS, paper or [None] * 5)
+                ),
             ]
             for name, where, paper in rows
         ]
