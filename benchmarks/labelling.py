@@ -4,27 +4,33 @@ Random log-probabilities of one scale. The gap is that of the plan, and of the l
 programme, in nats a sample; all of it is small, so that an exact solver can say what the optimum is. Iterations are
 those of a round after the scores have drifted, begun anew and at the last round's offsets, plain and accelerated.
 
-Run: python benchmarks/labelling.py --out benchmarks/results/labelling.json --markdown docs/methods/sela.md
+Run: python benchmarks/labelling.py
+     python benchmarks/labelling.py --markdown docs/methods/sela.md    (fills that page's tables)
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from timing import machine, versions
+from one_table import Report, between, circumstances, fill, measured_by, save
+from render import table
 from unshuffle.ops import transport
+
+RESULTS = Path(__file__).parent / "results" / "labelling.json"
 
 POWERS, DRIFTS = (1, 5, 10, 25, 100), (0.01, 0.1, 0.5)
 SAMPLES, CLUSTERS, SCALE, SEEDS = 200, 10, 2.0, 5
+STARTS = ("cold", "warm", "accelerated_cold", "accelerated_warm")
+GAP_HEAD = ["λ", "plan above the optimum", "labels of exact sizes above it", "sizes off by, otherwise", "iterations"]
+WARM_HEAD = [
+    "scores have moved by", "iterations from the start", "at the last offsets", "accelerated, from the start",
+    "at the last offsets",
+]  # fmt: skip
 MARKS = ("<!-- labelling: written by benchmarks/labelling.py -->", "<!-- end of labelling -->")
 
 
@@ -82,57 +88,42 @@ def warm(drift: float, power: float = 25.0) -> dict[str, float]:
                 for start in (None, offsets)
             ]
         )
-    names = ("cold", "warm", "accelerated_cold", "accelerated_warm")
-    return {"drift": drift, **dict(zip(names, torch.tensor(counts).double().mean(0).tolist()))}
+    return {"drift": drift, **dict(zip(STARTS, torch.tensor(counts).double().mean(0).tolist()))}
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """Both tables."""
-    lines = [
-        "| λ | plan above the optimum | labels of exact sizes above it | sizes off by, otherwise | iterations |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {r['power']} | {r['plan']:.4f} | {r['exact']:.5f} | {100 * r['sizes']:.0f} % | {r['iterations']:.0f} |"
+def filled(found: Report, text: str) -> str:
+    """The page's text with both tables."""
+    gaps = [
+        [
+            str(r["power"]),
+            f"{r['plan']:.4f}",
+            f"{r['exact']:.5f}",
+            f"{100 * r['sizes']:.0f} %",
+            f"{r['iterations']:.0f}",
+        ]
         for r in found["gap"]
     ]
-    lines += [
-        "",
-        "| scores have moved by | iterations from the start | at the last offsets | accelerated, from the start "
-        "| at the last offsets |",
-        "| ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {r['drift']} of their deviation | {r['cold']:.1f} | {r['warm']:.1f} | {r['accelerated_cold']:.1f} | "
-        f"{r['accelerated_warm']:.1f} |"
-        for r in found["warm"]
-    ]
-    made = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    starts = [
+        [f"{r['drift']} of their deviation", *(f"{r[name]:.1f}" for name in STARTS)] for r in found["warm"]
+    ]  # fmt: skip
     told = (
         f"Gaps in nats a sample, {SAMPLES} samples, {CLUSTERS} clusters; iterations of 5,000 samples and 50 clusters "
-        f"at λ = 25 to a tolerance of 0.001; means of {SEEDS} matrices. Measured by `{found['command']}` on "
-        f"{found['machine']['cpu']}, {made}, {found['date']}."
+        f"at λ = 25 to a tolerance of 0.001; means of {SEEDS} matrices. {measured_by(found, 'scipy')}"
     )
-    return "\n".join(["", *lines, "", told, ""])
+    return between(text, *MARKS, "\n\n".join([table(GAP_HEAD, gaps), table(WARM_HEAD, starts), told]))
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/labelling.json"))
-    parser.add_argument("--markdown", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go, or are")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="fill a page's tables instead")
     given = parser.parse_args()
-    found = {
-        "command": "python benchmarks/labelling.py", "machine": machine(),
-        "versions": versions("torch", "scipy"), "date": date.today().isoformat(),
-        "gap": [gap(power) for power in POWERS], "warm": [warm(drift) for drift in DRIFTS],
-    }  # fmt: skip
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
-    if given.markdown:
-        inside = re.compile(f"({re.escape(MARKS[0])}\n).*?({re.escape(MARKS[1])})", re.DOTALL)
-        given.markdown.write_text(
-            inside.sub(lambda m: m[1] + markdown(found) + "\n" + m[2], given.markdown.read_text())
-        )
+    if given.markdown is not None:
+        fill(filled, given.out, given.markdown)
+        return
+    gaps, starts = [gap(power) for power in POWERS], [warm(drift) for drift in DRIFTS]
+    save({**circumstances("scipy"), "gap": gaps, "warm": starts}, given.out)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from one_table import between
 from render import to_json
 from timing import machine, quartiles, versions
 from unshuffle import ops
@@ -335,11 +336,8 @@ def _replace(path: Path, rows: list[Row]) -> None:
 
 def filled(report: dict[str, Any], text: str) -> str:
     """The page's text with the tables of a report."""
-    before, _, rest = text.partition(BEGIN)
-    assert END in rest, f"the page has no {BEGIN} … {END}"
-    _, _, after = rest.partition(END)
     parts = [_scale_table(report["rows"]), _beside_table(report["rows"])]
-    return f"{before}{BEGIN}\n\n" + "\n\n".join(part for part in parts if part) + f"\n\n{END}{after}"
+    return between(text, BEGIN, END, "\n\n".join(part for part in parts if part))
 
 
 def _scale_table(rows: list[Row]) -> str:

@@ -472,10 +472,17 @@ def test_the_matrix_at_scale_is_a_function_of_its_seed_and_gathers_in_its_first_
     assert row["iterations"] > 5
 
 
+def test_the_gaps_and_starts_of_labellings_are_those_of_their_measured_lines(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    labelling = script("benchmarks/labelling.py")
+    text = (ROOT / "docs" / "methods" / "sela.md").read_text()
+
+    assert "at the last offsets" in text
+    assert labelling.filled(json.loads(labelling.RESULTS.read_text()), text) == text
+
+
 def test_the_scale_of_balanced_labels_is_that_of_its_measured_lines(monkeypatch):
     results = ROOT / "benchmarks" / "results" / "transport_scale.json"
-    if not results.is_file():
-        pytest.skip("not measured yet")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     scale = script("benchmarks/transport_scale.py")
     text = (ROOT / "docs" / "ops" / "transport.md").read_text()
