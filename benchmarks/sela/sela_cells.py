@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ def _search(folder: Path, size: Size) -> Iterator[Cell]:
     for method in METHODS:
         for rate, look in (*((rate, "four views") for rate in SEARCH), *((SEARCH[1], look) for look in OTHER_LOOKS)):
             yield Cell(f"search/{method}/{look}/{rate:g}", partial(_tried, folder, size, method, rate, look))
+    tried = partial(_tried, folder, size, "k-means", SEARCH[1], "four views", falling=False)
+    yield Cell(f"search/k-means, one rate all along/four views/{SEARCH[1]:g}", tried)
     for rate in SEARCH:
         tried = partial(_tried, folder, size, "sela", rate, "four views", heads=10)
         yield Cell(f"search/sela, ten heads/four views/{rate:g}", tried)
@@ -123,13 +126,13 @@ def _random(folder: Path, size: Size, seed: int) -> list[Line]:
     return _sized(lines, size)
 
 
-def _tried(folder: Path, size: Size, method: str, rate: float, look: str | None = None, heads: int = 1) -> list[Line]:
+def _tried(folder: Path, size: Size, method: str, rate: float, look: str | None = None, **choices: Any) -> list[Line]:
     """Half as long as what is measured with the choice."""
     short = size._replace(epochs=max(1, size.epochs // 2))
     data = held_back(folder, size.images, size.asked)
     made = (
         labelled(short, rate=rate) if method == "supervised"
-        else unlabelled(short, method, rate=rate, look=look, heads=heads)  # type: ignore[arg-type]
+        else unlabelled(short, method, rate=rate, look=look, **choices)  # type: ignore[arg-type]
     )  # fmt: skip
     labels = data.train.labels if method == "supervised" else None
     encoder = trained(made, data.train.items, short, seed=0, labels=labels).encoder

@@ -93,6 +93,7 @@ def unlabelled(
     warm_start: bool = True,
     rate: float | None = None,
     look: str | None = None,
+    falling: bool = True,
 ) -> SelfLabelRecipe:
     """The method's experiment on CIFAR-10 at this size; all heads are labelled in each round, as on ImageNet.
 
@@ -100,16 +101,17 @@ def unlabelled(
         rounds: how often samples are labelled; every second epoch by default, as is best in the paper.
         rate: the learning rate, in place of what the search chose,
         look: and one of ``LOOKS``.
+        falling: whether the rate is divided as the training goes on; the paper of k-means (DeepCluster) keeps it.
     """
     full = sela_cifar10() if method == "sela" else kmeans_cifar10()
     views, as_trained = LOOKS[look or LOOK[method]]
     count = max(1, size.epochs // 2) if rounds is None else rounds
     labelling = full.labelling if warm_start else replace(full.labelling, warm_start=False)
+    optim = _optim(full.optim, rate or RATES[method if heads == 1 else f"{method}, several heads"])
     return replace(
         full, backbone=backbone(size, kind), hidden=hidden(size, kind), dropout=0.0, clusters=(clusters,), heads=heads,
         labelling=labelling, rounds=Rounds(count, "quadratic", views=views, as_trained=as_trained), mean_of_heads=True,
-        optim=_optim(full.optim, rate or RATES[method if heads == 1 else f"{method}, several heads"]),
-        batch_size=BATCH, epochs=size.epochs,
+        optim=optim if falling else replace(optim, drops=()), batch_size=BATCH, epochs=size.epochs,
     )  # fmt: skip
 
 
