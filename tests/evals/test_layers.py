@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 from unshuffle.data import simclr_views
 from unshuffle.data.corners import fixed_crops, random_crops
+from unshuffle.data.loaders import SkipLog, Unreadable
 from unshuffle.data.tones import TonedViews
 from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.layers import LayerMaps, Schedule, layer_results, pooled, probe_layers
@@ -138,17 +139,33 @@ def test_probes_learn_and_the_network_does_not_change(encoder):
     )  # fmt: skip
 
     results = layer_results(
-        found, stamp("tints", "test", "a"), layer="pretrained", question="class", count=96, seed=0
+        found, stamp("tints", "test", "a"), layer="pretrained", question="class", seed=0
     )  # fmt: skip
     told = {(r.task, r.layer): r.value for r in results}
     assert told["class, probes of layers, 1 crop", "pretrained conv1"] > 0.9
     assert told["class, probes of layers, 10 crops", "pretrained conv1"] > 0.9
     assert len(told) == len(results) == 10  # two classes have no top 5
+    assert {result.n for result in results} == {96}
     assert said[-1] == (schedule.steps(96), schedule.steps(96)) == (36, 36)
     for name, value in encoder.net.state_dict().items():
         assert torch.equal(value, before[name])
     np.testing.assert_allclose(found[10].scores["conv2"].sum(1), 1, rtol=1e-5)  # means of probabilities
     assert found[1].classes.tolist() == [i % 2 for i in range(40)]
+
+
+def test_pictures_that_cannot_be_read_do_not_count_as_learnt_from(encoder):
+    class Torn(TensorDataset):
+        def __getitem__(self, index):
+            return Unreadable(f"{index}.png", "torn") if index in (1, 5) else super().__getitem__(index)
+
+    skipped = SkipLog()
+    torn = Torn(*tinted(40, seed=0).tensors)
+
+    found = probe_layers(
+        encoder, torn, tinted(8, seed=1), num_classes=2, schedule=Schedule(epochs=3, batch_size=10), skipped=skipped
+    )
+
+    assert (found[1].learnt, len(skipped.reasons)) == (38, 2)
 
 
 @pytest.mark.errors

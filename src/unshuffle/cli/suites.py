@@ -165,8 +165,7 @@ def layers(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Measur
                 crops=options.layers.crops, seed=options.seed, workers=options.reading.workers, skipped=skipped,
                 progress=progress,
             )  # fmt: skip
-        count = len(cast(list, parts.train))
-        results += layer_results(found, mark, layer=layer, question=parts.question, count=count, seed=options.seed)
+        results += layer_results(found, mark, layer=layer, question=parts.question, seed=options.seed)
     if skipped.reasons:
         terminal.say(skipped.summary())
     filters = filters_figure(options.run, encoder)

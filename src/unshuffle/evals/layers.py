@@ -130,12 +130,13 @@ def pooled(maps: Float[Tensor, "maps c h w"], count: int, *, most: int = MOST) -
 
 
 class LayerScores(NamedTuple):
-    """What the probes said of the rows of the test part that could be read: which those are, their classes (m,), and
-    by layer the mean of the scores of their crops, (m, classes)."""
+    """What the probes said of the rows of the test part that could be read: which those are, their classes (m,), by
+    layer the mean of the scores of their crops, (m, classes); and how many labelled pictures they learnt from."""
 
     index: Int[np.ndarray, "m"]  # pyright: ignore[reportIncompatibleMethodOverride]  (tuple.index is not missed)
     classes: Int[np.ndarray, "m"]
     scores: dict[str, Float[np.ndarray, "m k"]]
+    learnt: int
 
 
 def probe_layers(
@@ -185,6 +186,7 @@ def probe_layers(
     if batch_size < 2:
         raise ValueError("probe_layers: at least two labelled pictures are needed.")
     probes: dict[str, _Probe] = {}
+    learnt: set[int] = set()
     per_epoch = len(cast(list, train)) // batch_size
     batches = Batches(
         len(cast(list, train)), batch_size=batch_size, seed=seed, first=0, last=schedule.epochs * per_epoch
@@ -196,17 +198,21 @@ def probe_layers(
             seen = maps(random_crops(loaded.raw.items, size, generator))
             probes = probes or _probes(seen, num_classes, schedule, seed)
             targets = _classes(loaded.raw.label, num_classes)
+            learnt.update(loaded.raw.index.tolist())
             for name, probe in probes.items():
                 probe.learn(seen[name], targets, schedule.rate_at(step // per_epoch))
         if progress is not None:
             progress(step + 1, len(batches))
     if not probes:
         raise ValueError(f"probe_layers: not one labelled picture could be read. {skipped.summary()}")
-    return {count: _asked(maps, probes, test, size, count, num_classes, workers, skipped) for count in crops}
+    return {
+        count: LayerScores(*_asked(maps, probes, test, size, count, num_classes, workers, skipped), len(learnt))
+        for count in crops
+    }
 
 
 def layer_results(
-    found: Mapping[int, LayerScores], mark: Stamp, *, layer: str, question: str, count: int, seed: int
+    found: Mapping[int, LayerScores], mark: Stamp, *, layer: str, question: str, seed: int
 ) -> list[Result]:
     """The accuracy of every layer's probe, and its top-5 accuracy where there are more than five classes.
 
@@ -215,18 +221,17 @@ def layer_results(
         mark: the shared fields of the results.
         layer: whose layers, such as ``pretrained``; the results' own are ``pretrained conv1`` and so on.
         question: what the classes are.
-        count: labelled pictures that were learnt from.
         seed: of the probes.
     """
     results = []
-    for crops, (_, classes, scores) in found.items():
+    for crops, (_, classes, scores, learnt) in found.items():
         task = f"{question}, probes of layers, {crops} crop{'s'[: crops > 1]}"
         for name, given in scores.items():
             told = {"accuracy": top_accuracy(given, classes, within=1)}
             if given.shape[1] > 5:
                 told["top-5 accuracy"] = top_accuracy(given, classes, within=5)
             results += [
-                Result(task, metric, value, count, seed, layer=f"{layer} {name}", **mark._asdict())
+                Result(task, metric, value, learnt, seed, layer=f"{layer} {name}", **mark._asdict())
                 for metric, value in told.items()
             ]
     return results
@@ -274,8 +279,8 @@ def _asked(
     num_classes: int,
     workers: int,
     skipped: SkipLog,
-) -> LayerScores:
-    """What the trained probes say of the test part."""
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """What the trained probes say of the test part: rows, classes and scores."""
     index, classes, scores = [], [], {name: [] for name in probes}
     for raw in _read(test, workers, skipped):
         views = [maps(view) for view in fixed_crops(raw.items, size, crops)]
@@ -286,7 +291,7 @@ def _asked(
     if not index:
         raise ValueError(f"probe_layers: not one picture of the test part could be read. {skipped.summary()}")
     by_layer = {name: torch.cat(parts).numpy() for name, parts in scores.items()}
-    return LayerScores(torch.cat(index).numpy(), torch.cat(classes).numpy(), by_layer)
+    return torch.cat(index).numpy(), torch.cat(classes).numpy(), by_layer
 
 
 def _read(dataset: Dataset, workers: int, skipped: SkipLog) -> Iterator[Any]:
