@@ -38,7 +38,7 @@ from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
-from unshuffle.train.rounds import Rounds
+from unshuffle.train.rounds import RunBatches
 from unshuffle.train.signals import StopFlag
 from unshuffle.train.together import everywhere, on_leader, share_failure
 from unshuffle.types import Raw, Step
@@ -227,12 +227,12 @@ class _Run:
             labels = cast(Any, self.plan.method).labels
             on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
 
-        rounds = Rounds(
+        batches = RunBatches(
             self.fabric, self.plan.method, self.plan.transform, training, self.skipped, batch_size=self._batch_size(),
             seed=self.recipe.seed, workers=self.machine.workers, tell=tell, reporter=self.reporter,
         )  # fmt: skip
         logs: dict[str, float] = {}
-        for done, loaded in rounds.batches(self.first, total):
+        for done, loaded in batches.between_rounds(self.first, total):
             tensors = self._step(done - 1, total, loaded)
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
@@ -242,7 +242,7 @@ class _Run:
             if held_out is not None and done % per_epoch == 0:
                 self._evaluate(training, held_out, done, epoch)
             if done == total:
-                rounds.make(done, total)
+                batches.make_round(done, total)
             stopping = self._agree(stop.raised, done) and done < total
             due = self._agree(time.monotonic() - self.saved >= self.machine.save_every, done)
             if stopping or due or done == total:

@@ -33,7 +33,7 @@ from unshuffle.train.together import share_failure
 from unshuffle.types import Raw
 
 
-class Rounds:
+class RunBatches:
     """The batches of one run, and the rounds between them.
 
     Args:
@@ -67,15 +67,15 @@ class Rounds:
         self.skipped, self.batch_size, self.seed, self.workers = skipped, batch_size, seed, workers
         self.tell, self.reporter, self.asked, self.step = tell, reporter, hasattr(method, "refresh"), 0
 
-    def batches(self, first: int, total: int) -> Iterator[tuple[int, Loaded]]:
+    def between_rounds(self, first: int, total: int) -> Iterator[tuple[int, Loaded]]:
         """What is read for each step after the first ones, of so many in all, and its number, counted from 1."""
         while first < total:
-            self.make(first, total)
+            self.make_round(first, total)
             following = self._following(first, total)
             yield from enumerate(self._loader(first, following), start=first + 1)
             first = following
 
-    def make(self, step: int, total: int) -> None:
+    def make_round(self, step: int, total: int) -> None:
         """Makes the round that is due before a step, counted from 0, or after all of them; none where none is."""
         if not self.asked or not self.method.refresh_due(step / total):
             return
