@@ -215,7 +215,7 @@ def sela() -> SelfLabelRecipe:
 
 def kmeans() -> SelfLabelRecipe:
     """As ``sela``, with labels by k-means, one head, and clusters drawn alike often: the baseline (DeepCluster)."""
-    return replace(sela(), labelling=Clustered(), heads=1)
+    return _by_kmeans(sela())
 
 
 def supervised() -> SupervisedRecipe:
@@ -271,9 +271,7 @@ def sela_imagenet_resnet50() -> SelfLabelRecipe:
 
 def kmeans_imagenet_alexnet() -> SelfLabelRecipe:
     """As ``sela_imagenet_alexnet``, with k-means, one head of 10,000, once an epoch: DeepCluster's setting."""
-    return replace(
-        sela_imagenet_alexnet(), labelling=Clustered(), clusters=(10000,), heads=1, rounds=Rounds(401, "even")
-    )  # fmt: skip
+    return replace(_by_kmeans(sela_imagenet_alexnet()), clusters=(10000,), rounds=Rounds(401, "even"))
 
 
 def supervised_imagenet_alexnet() -> SupervisedRecipe:
@@ -332,7 +330,7 @@ def sela_svhn() -> SelfLabelRecipe:
 
 def kmeans_cifar10() -> SelfLabelRecipe:
     """As ``sela_cifar10``, with labels by k-means, one head. Paper: Table 8: kNN 64.7, linear probe 77.5."""
-    return replace(sela_cifar10(), labelling=Clustered(), heads=1)
+    return _by_kmeans(sela_cifar10())
 
 
 def supervised_cifar10() -> SupervisedRecipe:
@@ -342,3 +340,10 @@ def supervised_cifar10() -> SupervisedRecipe:
         source=own.source, classes=(10,), views=own.views, backbone=own.backbone, hidden=own.hidden, optim=own.optim,
         batch_size=own.batch_size, epochs=own.epochs,
     )  # fmt: skip
+
+
+def _by_kmeans(recipe: SelfLabelRecipe) -> SelfLabelRecipe:
+    """The same recipe with labels by k-means, one head and, as in DeepCluster, one rate all along: the head begins anew
+    after each round, which rates that have fallen do not teach."""
+    optim = replace(cast(StepSGD, recipe.optim), drops=())
+    return replace(recipe, labelling=Clustered(), heads=1, optim=optim)
