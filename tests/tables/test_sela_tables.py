@@ -1,0 +1,91 @@
+"""SeLa: what the pages show was measured, and what they say follows."""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+
+import pytest
+from documented import ROOT, measured, script
+
+
+@pytest.fixture
+def sela(monkeypatch) -> ModuleType:
+    """The tables of self-labelling."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "sela")
+    return script("benchmarks/sela/sela_tables.py")
+
+
+def test_the_tables_of_self_labelling_are_those_of_their_measured_lines(sela):
+    lines = measured("sela.jsonl")
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+
+    assert {mark[1] for mark in sela.MARK.findall(text)} == set(sela.SECTIONS)
+    assert sela.filled(lines, text) == text
+
+
+def test_differences_to_a_supervised_network_are_those_of_the_same_table(sela):
+    """By hand; a cell of another size counts for nothing."""
+    shared = {"record": "result", "layer": "trained", "data": "cifar10", "machine": "1 core", "date": "2026-01-01"}
+    shared |= {"images": 8_000, "epochs": 5, "width": 16, "metric": sela.KNN}
+    shares = {
+        "full/sela 128x1/0": 0.5, "full/sela 128x1/1": 0.6, "full/supervised/0": 0.7,
+        "full/supervised/0 @ 50000 images, 5 epochs, width 16": 0.9,
+    }  # fmt: skip
+    lines = [{**shared, "cell": cell, "value": share} for cell, share in shares.items()]
+    lines += [{"record": "cost", "cell": "full/sela 128x1/0", "cpu_seconds": 120.0}]
+
+    made = sela.SECTIONS["table 8"](lines)
+
+    assert "| full: SeLa [128 × 1] | 55.0 ± 7.1 (-15.0) | not run |" in made
+    assert "| full: supervised | 70.0 | not run |" in made
+    assert "8,000 images, 5 epochs, width 16, 2 minutes of one core." in made
+    assert "--cells 'full/supervised/*' 'full/k-means 128x1/*' 'full/sela 128x1/*' 'light/supervised/*'" in made
+
+
+def test_the_papers_differences_that_are_not_those_of_its_numbers_are_told(sela):
+    made = sela.SECTIONS["table 8 recomputed"]([])
+
+    assert "| full: k-means [128 × 1] | 64.7 (-27.4; printed -17.4) | 19.3 (-4.7) | 77.5 (-12.7) |" in made
+    assert "| heavy: SeLa [128 × 1] | 67.6 (-19.1; printed -9.1) | 26.7 (+4.1; printed +3.9) | 77.2 (-9.6) |" in made
+    assert "10 of the 24 differences" in made
+
+
+def test_self_labelling_is_as_the_page_says(sela):
+    lines = measured("sela.jsonl")
+
+    def share(cell: str, metric: str = sela.LINEAR, layer: str = "trained") -> float:
+        (value,) = sela._values(lines, cell, metric, layer=layer)
+        return value
+
+    for kind in ("full", "light", "heavy"):
+        assert share(f"{kind}/sela 128x1/0") > share(f"{kind}/k-means 128x1/0")
+    for metric in (sela.LINEAR, sela.KNN):
+        none, few, often = (share(f"table1/{count} labellings/0", metric) for count in (0, 4, 60))
+        assert none < share("full/random/0", metric) < min(few, often)
+        assert share("full/sela 128x10/0", metric, sela.AGAIN["alexnet"]) > share("full/sela 128x10/0", metric) - 0.01
+        assert share("table4/resnet 128x1/0", metric, sela.AGAIN["resnet"]) > share("full/sela 128x1/0", metric)
+    for metric in ("NMI", "adjusted NMI", "purity"):
+        ours, theirs = (share(f"full/{name} 128x1/0", metric, sela.NEW_LABELS) for name in ("sela", "k-means"))
+        assert ours > theirs
+
+
+def test_curves_are_those_of_one_cell(sela):
+    points = {"full/sela 128x1/0": [[0.0, 0.1], [1.0, 0.2]], "full/sela 128x1/1": [[0.0, 0.9]]}
+    lines = [
+        {"record": "curve", "cell": cell, "curve": "NMI with classes", "points": known}
+        for cell, known in points.items()
+    ]  # fmt: skip
+
+    assert sela.curve_points(lines, sela.OWN, "NMI with classes") == [(0.0, 0.1), (1.0, 0.2)]
+    assert "0.100 (epoch 0.0) | 0.200 (epoch 1.0) | 0.200 (epoch 1.0)" in sela.SECTIONS["labels over time"](lines)
+
+
+def test_the_gaps_and_starts_of_labellings_are_those_of_their_measured_lines(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    labelling = script("benchmarks/labelling.py")
+    text = (ROOT / "docs" / "methods" / "sela.md").read_text()
+
+    assert "at the last offsets" in text
+    assert labelling.filled(json.loads(labelling.RESULTS.read_text()), text) == text
