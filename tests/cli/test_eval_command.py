@@ -69,7 +69,7 @@ def test_it_prints_tables_and_leaves_lines_pictures_and_a_page(run, stripes, cal
     assert done.status == 0, done.err
     for words in ("class, linear probe", "class, knn probe", "n = 8", "n = 32", *LAYERS, "chance"):
         assert words in done.out
-    assert f"page: {run}/report.html" in done.out.replace("\n", "")  # a long path is broken
+    assert f"\npage: {run}/report.html\n" in done.out  # on one line, however long, to be copied
     results = [line for line in lines(run) if line["record"] == "result"]
     expected = {
         (f"class, {probe} probe", layer, n, draw): 1

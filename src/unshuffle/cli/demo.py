@@ -54,7 +54,7 @@ def _show(options: DemoOptions, place: Path) -> None:
     page = write_report(place)
     show(tables(results))
     minutes = (time.monotonic() - began) / 60
-    Console().print(f"page: {page}  ({minutes:.1f} minutes in all)", highlight=False, markup=False)
+    Console().print(f"page: {page}  ({minutes:.1f} minutes in all)", highlight=False, markup=False, soft_wrap=True)
 
 
 def _command(options: DemoOptions, place: Path) -> str:

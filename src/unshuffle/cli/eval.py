@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> int:
     records = _measured(encoder, options, Terminal())
     supersede(options.run, [*records.results, *records.figures])
     show(tables(records.results))
-    Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False)
+    Console().print(f"page: {write_report(options.run)}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
