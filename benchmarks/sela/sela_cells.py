@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from sela_training import (
+    CHOSEN,
     METHODS,
+    TEN_HEADS,
     USUAL,
+    Choice,
     Line,
+    Method,
     clustered,
     judged,
     labelled,
@@ -37,6 +41,8 @@ TRUCK = 9
 OTHERS = ("flowers", "mnist")
 SEEDS = (0, 1)
 SEARCH = (0.01, 0.03, 0.1)
+WIDER: dict[str, tuple[float, ...]] = {TEN_HEADS: (0.3,), "k-means": (0.003,)}
+"""Rates of the search; further ones where the best was at an end."""
 LABELLINGS, CLUSTERS, HEADS = (0, 4, 60), (32, 512), (3,)
 """Beside the usual setting: labellings (30, every second epoch), clusters (128) and heads (1; 10)."""
 OTHER_LOOKS = ("one view", "as embedded")
@@ -46,22 +52,24 @@ AGAIN = {"alexnet": "trained again", "resnet": "AlexNet on its labels"}
 def cells(folder: Path, size: Size) -> list[Cell]:
     """One for each training; the names of those of another size than the usual one say so."""
     first, second = (_main(folder, size, seed) for seed in SEEDS)
-    made = [*_search(folder, size), *first, *_ablations(folder, size), *second]
+    search = (Cell(searched(*pair), partial(_tried, folder, size, *pair)) for pair in tried())
+    made = [*search, *first, *_ablations(folder, size), *second]
     return [cell._replace(name=cell.name + size.mark(USUAL)) for cell in made]
 
 
-def _search(folder: Path, size: Size) -> Iterator[Cell]:
-    """Rates with four views, and other looks at the rate in the middle."""
-    for rate in SEARCH:
-        yield Cell(f"search/supervised/–/{rate:g}", partial(_tried, folder, size, "supervised", rate))
-    for method in METHODS:
-        for rate, look in (*((rate, "four views") for rate in SEARCH), *((SEARCH[1], look) for look in OTHER_LOOKS)):
-            yield Cell(f"search/{method}/{look}/{rate:g}", partial(_tried, folder, size, method, rate, look))
-    tried = partial(_tried, folder, size, "k-means", SEARCH[1], "four views", falling=False)
-    yield Cell(f"search/k-means, one rate all along/four views/{SEARCH[1]:g}", tried)
-    for rate in SEARCH:
-        tried = partial(_tried, folder, size, "sela", rate, "four views", heads=10)
-        yield Cell(f"search/sela, ten heads/four views/{rate:g}", tried)
+def tried() -> Iterator[tuple[str, Choice]]:
+    """Rates with four views, other looks at the rate in the middle; all at falling rates and at one rate all along."""
+    for row in CHOSEN:
+        for falling in (True, False):
+            yield from ((row, Choice(rate, falling)) for rate in sorted((*SEARCH, *WIDER.get(row, ()))))
+            looks = OTHER_LOOKS if row in METHODS else ()
+            yield from ((row, Choice(SEARCH[1], falling, look)) for look in looks)
+
+
+def searched(row: str, choice: Choice) -> str:
+    """What the cell of a choice is called."""
+    look = "–" if row == "supervised" else choice.look
+    return f"search/{row}{'' if choice.falling else ', one rate all along'}/{look}/{choice.rate:g}"
 
 
 def _main(folder: Path, size: Size, seed: int) -> Iterator[Cell]:
@@ -126,15 +134,15 @@ def _random(folder: Path, size: Size, seed: int) -> list[Line]:
     return _sized(lines, size)
 
 
-def _tried(folder: Path, size: Size, method: str, rate: float, look: str | None = None, **choices: Any) -> list[Line]:
+def _tried(folder: Path, size: Size, row: str, choice: Choice) -> list[Line]:
     """Half as long as what is measured with the choice."""
     short = size._replace(epochs=max(1, size.epochs // 2))
     data = held_back(folder, size.images, size.asked)
-    made = (
-        labelled(short, rate=rate) if method == "supervised"
-        else unlabelled(short, method, rate=rate, look=look, **choices)  # type: ignore[arg-type]
-    )  # fmt: skip
-    labels = data.train.labels if method == "supervised" else None
+    if row == "supervised":
+        made, labels = labelled(short, choice=choice), data.train.labels
+    else:
+        method, heads = ("sela", 10) if row == TEN_HEADS else (row, 1)
+        made, labels = unlabelled(short, cast(Method, method), heads=heads, choice=choice), None
     encoder = trained(made, data.train.items, short, seed=0, labels=labels).encoder
     return _sized(judged(encoder, data, seed=0, split="held back"), short)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from sela_cells import AGAIN, KINDS, OTHERS
-from sela_training import CLUSTERING, KNN, LINEAR, METRICS
+from sela_cells import AGAIN, KINDS, OTHERS, searched, tried
+from sela_training import CHOSEN, CLUSTERING, KNN, LINEAR, METRICS, Choice
 
 from cell_tables import NONE, NOT_RUN, Tables, beside, spread
 from cells import Line
@@ -18,6 +18,7 @@ from render import table
 
 ITERATIONS = "iterations of a labelling"
 NEW_LABELS = "labels of new images"
+RANDOM = "full/random/"
 OWN, TEN = "full/sela 128x1/", "full/sela 128x10/"
 """The usual setting: one row of every ablation; and the same with ten heads."""
 Row = tuple[str, str, str]
@@ -25,7 +26,7 @@ Row = tuple[str, str, str]
 
 # Table 6, CIFAR-10: AlexNet on images of 224 pixels, 400 epochs; linear probe on conv5 and weighted k-NN.
 TABLE6 = {
-    "random network": ("full/random/", None, None), "supervised": ("full/supervised/", 91.8, 91.9),
+    "random network": (RANDOM, None, None), "supervised": ("full/supervised/", 91.8, 91.9),
     "SeLa [128 × 10]": (TEN, 83.4, 77.6),
 }  # fmt: skip
 # Tables 1 to 5: top 1 on ImageNet; AlexNet's at conv3, conv4, conv5 or at conv4 alone, K = 3,000. Of tables 1 and 5 the
@@ -117,22 +118,23 @@ def _table5(lines: list[Line]) -> str:
 
 
 def _table8(lines: list[Line]) -> str:
-    """Accuracies, and the difference to the supervised row behind those of labels that were found."""
+    """Accuracies, and the differences to the supervised row of the same data."""
     datas = ("cifar10", *OTHERS)
+    rows = {"random network": (RANDOM, f"full/{CELLS['supervised']}/")} | {
+        f"{kind}: {name}": (f"{kind}/{CELLS[method]}/", f"{kind}/{CELLS['supervised']}/")
+        for kind in KINDS for method, name in NAMES.items()
+    }  # fmt: skip
     made = []
-    for kind in KINDS:
-        for method, name in NAMES.items():
-            where, base = f"{kind}/{CELLS[method]}/", f"{kind}/supervised/"
-            row = [f"{kind}: {name}"]
-            for metric in METRICS:
-                for data in datas:
-                    ours, theirs = (_values(lines, place, metric, data=data) for place in (where, base))
-                    known = ours and theirs and method != "supervised"
-                    row.append(spread(ours) + (f" ({100 * (fmean(ours) - fmean(theirs)):+.1f})" if known else ""))
-            made.append(row)
+    for name, (where, base) in rows.items():
+        row = [name]
+        for metric in METRICS:
+            for data in datas:
+                ours, theirs = (_values(lines, place, metric, data=data) for place in (where, base))
+                known = ours and theirs and where != base
+                row.append(spread(ours) + (f" ({100 * (fmean(ours) - fmean(theirs)):+.1f})" if known else ""))
+        made.append(row)
     heads = [f"{metric.split(',')[0]}: {data}" for metric in METRICS for data in datas]
-    cells = [f"{kind}/{CELLS[method]}/" for kind in KINDS for method in NAMES]
-    return f"{table(['', *heads], made)}\n\n{_how(lines, cells)}"
+    return f"{table(['', *heads], made)}\n\n{_how(lines, [where for where, _ in rows.values()])}"
 
 
 def _table8_recomputed(_: list[Line]) -> str:
@@ -185,13 +187,22 @@ def _warm_start(lines: list[Line]) -> str:
 
 
 def _search(lines: list[Line]) -> str:
-    """What was tried on held-out training images."""
-    found = [line["cell"] for line in lines if line["cell"].startswith("search/") and "@" not in line["cell"]]
-    made = [
-        [*name.split("/")[1:], *(_found(lines, name, metric) for metric in METRICS)] for name in dict.fromkeys(found)
-    ]
-    shown = table(["", "labels by", "rate", *METRICS], made) if made else ""
-    return f"{shown}\n\n{_how(lines, ['search/'])}".strip()
+    """What was tried on held-out training images, and what was chosen of it."""
+    made = []
+    for row, choice in tried():
+        where = searched(row, choice)
+        rate = f"{choice.rate:g}, {'falling' if choice.falling else 'all along'}"
+        looks = NONE if row == "supervised" else choice.look
+        found = [_found(lines, where, metric) for metric in METRICS]
+        made.append([row, rate, looks, *found, "chosen" if choice == CHOSEN[row] else ""])
+    return f"{table(['', 'rate', 'labels by', *METRICS, ''], made)}\n\n{_how(lines, ['search/'])}"
+
+
+def preferred(lines: list[Line], row: str) -> Choice:
+    """What the search chooses: the best mean of both metrics."""
+    return max((choice for named, choice in tried() if named == row), key=lambda choice: fmean(
+        value for metric in METRICS for value in _values(lines, searched(row, choice), metric)
+    ))  # fmt: skip
 
 
 SECTIONS: dict[str, Callable[[list[Line]], str]] = {

@@ -57,10 +57,22 @@ BATCH = 64
 LOOKS = {"one view": (1, True), "four views": (4, True), "as embedded": (0, False)}
 """What a labelling looks at: random views of each image by the network as it trains (the code's one; the paper's
 expectation), or the image as it is by the network as it embeds."""
-RATES: dict[str, float] = {"sela": 0.01, "sela, several heads": 0.1, "k-means": 0.03, "supervised": 0.03}
-LOOK: dict[str, str] = {"sela": "four views", "k-means": "four views"}
-"""Both: what the search chose, on training images that were held out."""
 
+
+class Choice(NamedTuple):
+    """What the search compares: the first learning rate, whether it falls with the training, one of ``LOOKS``."""
+
+    rate: float
+    falling: bool = True
+    look: str = "four views"
+
+
+TEN_HEADS = "sela, ten heads"
+CHOSEN: dict[str, Choice] = {
+    "sela": Choice(0.03, falling=False), TEN_HEADS: Choice(0.03, falling=False),
+    "k-means": Choice(0.01, falling=False), "supervised": Choice(0.03, falling=False),
+}  # fmt: skip
+"""What the search chose for every kind of row: the best mean of ``METRICS`` on training images that were held out."""
 
 USUAL = Size(images=8_000, asked=2_000, epochs=60, width=16)
 
@@ -91,42 +103,38 @@ def unlabelled(
     rounds: int | None = None,
     kind: str = "alexnet",
     warm_start: bool = True,
-    rate: float | None = None,
-    look: str | None = None,
-    falling: bool = True,
+    choice: Choice | None = None,
 ) -> SelfLabelRecipe:
     """The method's experiment on CIFAR-10 at this size; all heads are labelled in each round, as on ImageNet.
 
     Args:
         rounds: how often samples are labelled; every second epoch by default, as is best in the paper.
-        rate: the learning rate, in place of what the search chose,
-        look: and one of ``LOOKS``.
-        falling: whether the rate is divided as the training goes on; the paper of k-means (DeepCluster) keeps it.
+        choice: in place of what the search chose.
     """
     full = sela_cifar10() if method == "sela" else kmeans_cifar10()
-    views, as_trained = LOOKS[look or LOOK[method]]
+    choice = choice or CHOSEN[method if heads == 1 else TEN_HEADS]
+    views, as_trained = LOOKS[choice.look]
     count = max(1, size.epochs // 2) if rounds is None else rounds
     labelling = full.labelling if warm_start else replace(full.labelling, warm_start=False)
-    optim = _optim(full.optim, rate or RATES[method if heads == 1 else f"{method}, several heads"])
     return replace(
         full, backbone=backbone(size, kind), hidden=hidden(size, kind), dropout=0.0, clusters=(clusters,), heads=heads,
         labelling=labelling, rounds=Rounds(count, "quadratic", views=views, as_trained=as_trained), mean_of_heads=True,
-        optim=optim if falling else replace(optim, drops=()), batch_size=BATCH, epochs=size.epochs,
+        optim=_optim(choice), batch_size=BATCH, epochs=size.epochs,
     )  # fmt: skip
 
 
-def labelled(size: Size, classes: tuple[int, ...] = (10,), *, rate: float | None = None) -> SupervisedRecipe:
+def labelled(size: Size, classes: tuple[int, ...] = (10,), *, choice: Choice | None = None) -> SupervisedRecipe:
     """The same network on labels that are given."""
     full = supervised_cifar10()
     return replace(
         full, backbone=backbone(size), hidden=hidden(size), dropout=0.0, classes=classes, mean_of_heads=True,
-        optim=_optim(full.optim, rate or RATES["supervised"]), batch_size=BATCH, epochs=size.epochs,
+        optim=_optim(choice or CHOSEN["supervised"]), batch_size=BATCH, epochs=size.epochs,
     )  # fmt: skip
 
 
-def _optim(optim: object, rate: float) -> StepSGD:
-    assert isinstance(optim, StepSGD)
-    return replace(optim, lr=rate)
+def _optim(choice: Choice) -> StepSGD:
+    optim = cast(StepSGD, sela_cifar10().optim)
+    return replace(optim, lr=choice.rate, drops=optim.drops if choice.falling else ())
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -163,7 +171,8 @@ def trained(
 
 def untrained(items: Tensor, size: Size, *, seed: int) -> Encoder:
     """The network with fresh weights, its batch-norm statistics those of training images."""
-    first = trained(unlabelled(size._replace(epochs=1), rounds=1), items[:BATCH], size, seed=seed)
+    short = unlabelled(size._replace(epochs=1), rounds=1)
+    first = trained(short, items[: short.clusters[0]], size, seed=seed)
     return first.encoder.untrained(items[:1024], seed=seed)
 
 
