@@ -67,7 +67,8 @@ def test_self_labelling_is_as_the_page_says(sela):
     for metric in (sela.LINEAR, sela.KNN):
         none, few, often = (share(f"table1/{count} labellings/0", metric) for count in (0, 4, 60))
         assert none < share("full/random/", metric) < min(few, often)
-        assert share("full/sela 128x10/", metric, sela.AGAIN["alexnet"]) > share("full/sela 128x10/", metric) + 0.01
+        again = share("full/sela 128x10/", metric, sela.AGAIN["alexnet"])
+        assert again > max(share("full/sela 128x10/", metric), share("full/sela 128x1/", metric)) + 0.01
         assert share("table4/resnet 128x1/0", metric, sela.AGAIN["resnet"]) > share("full/sela 128x1/", metric)
         assert share("table2/32x1/", metric) < min(share(sela.OWN, metric), share("table2/512x1/", metric))
         one, ten = (share(sela.searched(row, sela.CHOSEN[row]), metric) for row in ("sela", "sela, ten heads"))
