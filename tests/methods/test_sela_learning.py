@@ -285,6 +285,24 @@ def test_samples_that_were_held_out_have_the_label_of_their_cluster():
     assert (held_out[:, :50] == labels[:, :50]).float().mean() > 0.7
 
 
+def test_a_head_begins_anew_with_each_clustering_but_not_after_the_last_step():
+    """Else the network would end with a head that knows no cluster."""
+    early, run = Learnt(Clustered(components=16), rounds=Rounds(0), steps=0), learnt("k-means")
+    early.method.refresh(0.0, early.sweep)
+
+    for head in early.method.net.heads:
+        assert float(head.weight.detach().std()) == pytest.approx(0.01, rel=0.2)
+        assert not head.bias.any()
+    assert not early.method.confidences.any()
+    for head, labels in zip(run.method.net.heads, run.method.labels):
+        said = head(run.method.eval().embed(run.pictures)).argmax(-1)
+        assert normalized_mutual_info_score(said, labels) > 0.5
+        assert float(head.weight.detach().std()) > 0.05
+    assert (run.method.confidences > 0.2).all()
+    assert ["objective_after" in logs for logs in run.rounds] == [False] * 7 + [True]
+    assert run.rounds[-1]["iterations"] == 0
+
+
 def test_clusters_are_drawn_alike_often():
     run = learnt("k-means")
     weights = run.method.sampling()

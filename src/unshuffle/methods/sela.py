@@ -41,7 +41,8 @@ class SelfLabel(nn.Module):
     weights; a round of labelling lowers it in the labels, of which every cluster gets its share.
 
     Buffers: ``labels`` (heads, N) int32, the label of each sample of the data set by its index, -1 for none;
-    ``confidences`` alike, the probability of that label when it was given; ``offsets``, (K,) of each head, one after
+    ``confidences`` alike, the probability of that label when it was given, 0 in a labelling whose numbers no head knows
+    yet; ``offsets``, (K,) of each head, one after
     the other; ``rounds_done``.
 
     Args:
@@ -149,6 +150,9 @@ class SelfLabel(nn.Module):
         ``objective_before`` and ``objective_after``: the loss of the old labels and of the new ones, of the same
         log-probabilities of all samples. ``iterations``: of the labelling, a head. ``error``: the largest share of mass
         in a wrong cluster. ``changed``: labels that are others than before. Samples that are not read have no label.
+
+        Where a new labelling has nothing to do with the numbers of the last one, there is no ``objective_after``; and
+        after the last step, when no head could learn other clusters, the labels are what the heads say.
         """
         number, due, count = int(self.rounds_done), self._due(progress), len(self.net.classes)
         # Rounds may lie closer than steps: those of one step are made together, so that no head's turn is passed over.
@@ -156,11 +160,12 @@ class SelfLabel(nn.Module):
         heads = sorted({turn % count for turn in turns})
         self.net.train(self.rounds.as_trained)
         seen = self._looked_at(sweep)
-        logs = [self._relabel(head, number, seen) for head in heads]
+        anew = self.labelling.restarts and progress < 1
+        logs = [self._relabel(head, number, seen, anew=anew) for head in heads]
         self.rounds_done.fill_(due)
         means = {key: sum(log[key] for log in logs) / len(logs) for key in logs[0]}
         several = 1 if self.mean_of_heads else len(self.net.classes)
-        means |= {key: means[key] * several for key in ("objective_before", "objective_after")}
+        means |= {key: means[key] * several for key in means if key.startswith("objective")}
         return means | {"error": max(log["error"] for log in logs)}
 
     def _looked_at(self, sweep: Sweep) -> Seen:
@@ -179,22 +184,23 @@ class SelfLabel(nn.Module):
         assert index is not None
         return Seen(index, views)
 
-    def _relabel(self, head: int, number: int, seen: Seen) -> dict[str, float]:
-        """One head's round."""
+    def _relabel(self, head: int, number: int, seen: Seen, *, anew: bool) -> dict[str, float]:
+        """One head's round; where its labels are numbered anew, it begins anew, too."""
         draw, offsets = number * len(self.net.classes) + head, self.offsets.split(self.net.classes)[head]
         generator, layer = torch.Generator().manual_seed(draw), cast(nn.Linear, self.net.heads[head])
         log_p = _log_probabilities(layer, seen)
         look = Look(seen.views, log_p, offsets, generator, _dist.everyone())
-        found: Labelled = self.labelling.label(look)
+        learnt = self.labelling.restarts and not anew
+        found = (
+            Labelled(self.labelling.predict(log_p, offsets), offsets, 0, 0.0) if learnt else self.labelling.label(look)
+        )
         logs = _told(log_p, self.labels[head, seen.places].long(), found.labels, look.group)
-        self._keep(head, seen.places, found.labels, _chosen(log_p, found.labels).neg().exp())
+        confidences = _chosen(log_p, found.labels).neg().exp()
+        self._keep(head, seen.places, found.labels, confidences.zero_() if anew else confidences)
         offsets.copy_(found.offsets)
-        if self.labelling.restarts:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(draw)
-                fresh = nn.Linear(layer.in_features, layer.out_features)
-                restart(fresh)
-            layer.load_state_dict(fresh.state_dict())
+        if anew:
+            del logs["objective_after"]
+            _begin_anew(layer, draw)
         return logs | {"iterations": float(found.iterations), "error": found.error}
 
     def _keep(self, head: int, index: Tensor, labels: Tensor, confidences: Tensor) -> None:
@@ -204,6 +210,14 @@ class SelfLabel(nn.Module):
             everyones, _ = _dist.gather_rows(values)
             buffer[head] = nothing
             buffer[head, places] = everyones.to(buffer)
+
+
+def _begin_anew(head: nn.Linear, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        fresh = nn.Linear(head.in_features, head.out_features)
+        restart(fresh)
+    head.load_state_dict(fresh.state_dict())
 
 
 def _log_probabilities(head: nn.Linear, seen: Seen) -> Float[Tensor, "n classes"]:

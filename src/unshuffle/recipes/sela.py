@@ -277,7 +277,7 @@ def kmeans_imagenet_alexnet() -> SelfLabelRecipe:
 def supervised_imagenet_alexnet() -> SupervisedRecipe:
     """Label transfer: AlexNet from scratch on the self-labels of another network, 90 epochs.
 
-    Paper: Table 5: 46.5 with labels of SeLa [3k x 10] of AlexNet, as good as SeLa itself (46.7).
+    Paper: Table 5: with labels of SeLa [3k x 10] of AlexNet as good as SeLa itself (46.7).
     Ours:  not yet run.
     Run:   unshuffle train supervised_imagenet_alexnet --data imagenet/train --labels labels.parquet --out runs/again
            --device cuda --workers 16
