@@ -58,12 +58,14 @@ def cells(folder: Path, size: Size) -> list[Cell]:
 
 
 def tried() -> Iterator[tuple[str, Choice]]:
-    """Rates with four views, other looks at the rate in the middle; all at falling rates and at one rate all along."""
-    for row in CHOSEN:
+    """Rates with four views, other looks at the rate in the middle; all at falling rates and at one rate all along.
+    Other looks at the chosen rate, too."""
+    for row, chosen in CHOSEN.items():
         for falling in (True, False):
             yield from ((row, Choice(rate, falling)) for rate in sorted((*SEARCH, *WIDER.get(row, ()))))
+            rates = {SEARCH[1], chosen.rate} if falling == chosen.falling else {SEARCH[1]}
             looks = OTHER_LOOKS if row in METHODS else ()
-            yield from ((row, Choice(SEARCH[1], falling, look)) for look in looks)
+            yield from ((row, Choice(rate, falling, look)) for rate in sorted(rates) for look in looks)
 
 
 def searched(row: str, choice: Choice) -> str:

@@ -255,11 +255,11 @@ def _how(lines: list[Line], wheres: Sequence[str]) -> str:
     patterns = " ".join(f"'{where}*'" if where.endswith("/") else where for where in names)
     command = f"`python benchmarks/sela --data DATA --cells {patterns}`"
     found = [line for line in _of(lines, names) if line["record"] == "result"]
-    whole = "on a GPU, add `--images 50000 --epochs 400 --width 96 --device cuda`."
+    whole = "With the paper's images, epochs and filters, on a GPU: `--images 50000 --epochs 400 --width 96 --device cuda`."
     if not found:
-        return f"Not run; {command} measures it; at the paper's size, {whole}"
+        return f"Not run; {command} measures it. {whole}"
     minutes = sum(line["cpu_seconds"] for line in _of(lines, names) if line["record"] == "cost") / 60
     sizes = sorted({(line["images"], line["epochs"], line["width"]) for line in found})
     told = "; ".join(f"{images:,} images, {epochs} epochs, width {width}" for images, epochs, width in sizes)
     made = "; ".join(sorted({f"{line['machine']}, {line['date']}" for line in found}))
-    return f"Measured by {command} on {made}: {told}, {minutes:.0f} minutes of one core. At the paper's size, {whole}"
+    return f"Measured by {command} on {made}: {told}, {minutes:.0f} minutes of one core. {whole}"
