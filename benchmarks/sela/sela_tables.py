@@ -255,7 +255,8 @@ def _how(lines: list[Line], wheres: Sequence[str]) -> str:
     patterns = " ".join(f"'{where}*'" if where.endswith("/") else where for where in names)
     command = f"`python benchmarks/sela --data DATA --cells {patterns}`"
     found = [line for line in _of(lines, names) if line["record"] == "result"]
-    whole = "With the paper's images, epochs and filters, on a GPU: `--images 50000 --epochs 400 --width 96 --device cuda`."
+    options = "--images 50000 --epochs 400 --width 96 --device cuda"
+    whole = f"With the paper's images, epochs and filters, on a GPU: `{options}`."
     if not found:
         return f"Not run; {command} measures it. {whole}"
     minutes = sum(line["cpu_seconds"] for line in _of(lines, names) if line["record"] == "cost") / 60
