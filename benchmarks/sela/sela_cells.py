@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from sela_training import (
     CHOSEN,
+    FALLING,
     METHODS,
     TEN_HEADS,
     USUAL,
@@ -53,7 +54,7 @@ def cells(folder: Path, size: Size) -> list[Cell]:
     """One for each training; the names of those of another size than the usual one say so."""
     first, second = (_main(folder, size, seed) for seed in SEEDS)
     search = (Cell(searched(*pair), partial(_tried, folder, size, *pair)) for pair in tried())
-    made = [*search, *first, *_ablations(folder, size), *second]
+    made = [*search, *first, *_ablations(folder, size), *second, *_falling(folder, size)]
     return [cell._replace(name=cell.name + size.mark(USUAL)) for cell in made]
 
 
@@ -96,6 +97,20 @@ def _ablations(folder: Path, size: Size) -> Iterator[Cell]:
     varied |= {f"table4/{kind} 128x1": unlabelled(size, kind=kind) for kind in ("narrow", "resnet")}
     for name, made in varied.items():
         yield Cell(f"{name}/0", partial(_unlabelled, folder, size, "full", made, 0))
+
+
+def _falling(folder: Path, size: Size) -> Iterator[Cell]:
+    """The rows that labels teach, at rates that fall as in the recipes."""
+    for row, choice in FALLING.items():
+        method, heads = _made_of(row)
+        made = unlabelled(size, method, heads=heads, choice=choice)
+        for kind in KINDS if heads == 1 else ("full",):
+            yield Cell(f"falling/{kind}/{method} 128x{heads}/0", partial(_unlabelled, folder, size, kind, made, 0))
+
+
+def _made_of(row: str) -> tuple[Method, int]:
+    """The method and the heads of a kind of row."""
+    return ("sela", 10) if row == TEN_HEADS else (cast(Method, row), 1)
 
 
 # ------------------------------------------------------------------------------------------------------------- one cell
@@ -143,8 +158,8 @@ def _tried(folder: Path, size: Size, row: str, choice: Choice) -> list[Line]:
     if row == "supervised":
         made, labels = labelled(short, choice=choice), data.train.labels
     else:
-        method, heads = ("sela", 10) if row == TEN_HEADS else (row, 1)
-        made, labels = unlabelled(short, cast(Method, method), heads=heads, choice=choice), None
+        method, heads = _made_of(row)
+        made, labels = unlabelled(short, method, heads=heads, choice=choice), None
     encoder = trained(made, data.train.items, short, seed=0, labels=labels).encoder
     return _sized(judged(encoder, data, seed=0, split="held back"), short)
 

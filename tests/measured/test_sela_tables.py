@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from statistics import fmean
 from types import ModuleType
@@ -109,6 +110,21 @@ def test_rows_of_self_labelling_have_what_the_search_prefers(sela):
     lines = measured("sela.jsonl")
 
     assert {row: sela.preferred(lines, row) for row in sela.CHOSEN} == sela.CHOSEN
+    falling = importlib.import_module("sela_training").FALLING
+    assert {row: sela.preferred(lines, row, rates=(True,)) for row in falling} == falling
+
+
+def test_at_rates_that_fall_the_rows_are_as_the_page_says(sela):
+    lines = measured("sela.jsonl")
+
+    def ahead(one: str, other: str, metric: str) -> float:
+        mine, theirs = (sela._values(lines, f"falling/{cell}/0", metric) for cell in (one, other))
+        return fmean(mine) - fmean(theirs)
+
+    for kind in ("full", "light", "heavy"):
+        cells = f"{kind}/sela 128x1", f"{kind}/k-means 128x1"
+        assert -0.03 < ahead(*cells, sela.KNN) < 0 < ahead(*cells, sela.LINEAR) < 0.03
+    assert ahead("full/sela 128x10", "full/sela 128x1", sela.KNN) > 0.03
 
 
 def test_curves_are_those_of_one_cell(sela):
