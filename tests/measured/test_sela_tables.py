@@ -123,7 +123,8 @@ def test_at_rates_that_fall_the_rows_are_as_the_page_says(sela):
 
     for kind in ("full", "light", "heavy"):
         cells = f"{kind}/sela 128x1", f"{kind}/k-means 128x1"
-        assert -0.03 < ahead(*cells, sela.KNN) < 0 < ahead(*cells, sela.LINEAR)
+        assert -0.013 < ahead(*cells, sela.KNN) < 0
+        assert (ahead(*cells, sela.LINEAR) > 0.03) == (kind != "full")
     assert ahead("full/sela 128x10", "full/sela 128x1", sela.KNN) > 0.03
 
 
