@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
     kind = _kind(options.out)
     encoder = load(options.run, device=usable_device(options.device))
     grid = grid_of(encoder)
-    puzzle = read_puzzle(options.puzzle, grid)
+    puzzle = read_puzzle(options.puzzle, grid, encoder.source)
     places = solve_puzzle(encoder, puzzle.tiles)
     picture = put_together(puzzle.tiles, places, grid)
     options.out.parent.mkdir(parents=True, exist_ok=True)

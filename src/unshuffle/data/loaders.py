@@ -190,12 +190,16 @@ def collate(samples: Loaded | list[tuple[Tensor, int, Tensor | None] | Unreadabl
 def as_item(item: Any) -> Tensor:
     """One sample as (C, H, W): tensors as they are (a 2-D one is grey), arrays and PIL images with channels last.
 
+    PIL images become gray or RGB of 8 bits, transparent pixels white; images of floats stay floats.
+
     Raises:
         TypeError: it is none of these.
-        ValueError: it has too few axes.
+        ValueError: it has too few axes, or a PIL image holds integers of unknown range.
     """
-    if getattr(item, "mode", None) == "P":
-        item = item.convert("RGB")  # the pixels of a palette image are numbers of colours, not colours
+    if hasattr(item, "getbands") and item.mode != "F":
+        from unshuffle.data.image_modes import gray_or_rgb
+
+        item = gray_or_rgb(item)
     if isinstance(item, Tensor):
         tensor = item
     elif isinstance(item, np.ndarray) or hasattr(item, "getbands"):

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from unshuffle import _check
 from unshuffle.data.files import Files, find, reason
-from unshuffle.data.image import SUFFIXES, Images, as_rgb
+from unshuffle.data.image import Images
+from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.loaders import Unreadable
 
 KINDS = ("easy", "hard", "junk")
@@ -119,8 +120,9 @@ class Pictures(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | Unreadable:
         try:
-            with self.files.open(self.places[index]) as file, Image.open(file) as image:
-                return self._item(image, None if self.boxes is None else self.boxes[index])
+            box = None if self.boxes is None else self.boxes[index]
+            with self.files.open(self.places[index]) as file:
+                return read_image(file, lambda image: self._item(image, box), max_pixels=self.source.max_pixels)
         except Exception as error:  # decoders raise anything
             return Unreadable(self.names[index], reason(error))
 
@@ -129,7 +131,7 @@ class Pictures(Dataset):
             image = image.crop(tuple(round(side) for side in box))  # type: ignore[arg-type]
         if self.longest is None:
             return self.source.prepare(image)
-        whole = as_rgb(ImageOps.exif_transpose(image))
+        whole = self.source.rgb(image)
         whole.thumbnail((self.longest, self.longest), Image.Resampling.LANCZOS)
         grey = np.array(whole.convert("L"))[..., None] if self.source.grey else np.array(whole)
         return torch.from_numpy(grey).permute(2, 0, 1).contiguous()
