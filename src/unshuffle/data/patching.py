@@ -16,6 +16,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from unshuffle import _check, permutations
+from unshuffle.data.precision import near_zero
 from unshuffle.values import register
 
 
@@ -107,7 +108,7 @@ class Grid:
         moving = generator if self.jitter else None
         top = row.flatten() + offsets(shape, self.gap, moving, items)
         left = column.flatten() + offsets(shape, self.gap, moving, items)
-        patches = _crop(as_float(items), top, left, h, w)
+        patches = _crop(as_float(near_zero(items) if self.normalize else items), top, left, h, w)
         if self.means:
             return 255 * patches - torch.tensor(self.means, device=items.device)[:, None, None]
         return standardize(patches) if self.normalize else patches
@@ -163,7 +164,7 @@ class Bands:
         _, h, w = self.patch_shape(tuple(items.shape[1:]))
         top = _cell_starts(items.shape[-2], self.number, items).expand(len(items), -1)
         left = offsets((len(items), 1), 2 * self.shift, generator, items).expand(-1, self.number)
-        patches = _crop(as_float(items), top, left, h, w)
+        patches = _crop(as_float(near_zero(items) if self.normalize else items), top, left, h, w)
         return standardize(patches) if self.normalize else patches
 
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:
