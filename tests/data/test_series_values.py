@@ -137,7 +137,7 @@ def test_nan_at_the_end_is_padding_and_its_lengths_are_those_of_the_rest(tmp_pat
     with pytest.raises(ValueError, match="150 to 200 entries long: crop"):
         Series().open(path)
     cropped = Series(lengths="crop").open(path)
-    assert [cropped[k][0].shape[-1] for k in range(4)] == [150] * 4
+    assert [read(cropped, k).shape[-1] for k in range(4)] == [150] * 4
     np.testing.assert_array_equal(read(cropped, 2)[0, 0], np.arange(15, 165))
     filled = Series(lengths="pad").open(path)
     np.testing.assert_array_equal(read(filled, 2)[0, 0], np.clip(np.arange(-10, 190), 0, 179))
@@ -262,7 +262,7 @@ def test_a_ts_file_of_regression_or_without_labels(tmp_path):
     none = written(tmp_path, "b.ts", "@classLabel false\n@data\n1,2,3\n4,5,6\n")
 
     data = Series().open(target)
-    assert (data.classes, list(data.labels), data[1][1]) == ((), [0.5, 1.5], 1.5)
+    assert (data.classes, np.asarray(data.labels).tolist(), data[1][1]) == ((), [0.5, 1.5], 1.5)
     assert Series().open(none).labels is None
     assert read_table(none).rows.tolist() == [[1, 2, 3], [4, 5, 6]]  # type: ignore[attr-defined]
 

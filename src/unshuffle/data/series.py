@@ -299,7 +299,7 @@ def _trimmed(item: np.ndarray) -> np.ndarray:
     along = _time_axis(item.ndim)
     if not np.isnan(item.take(-1, axis=along)).all():
         return item
-    empty = np.isnan(item).all(tuple(axis for axis in range(item.ndim) if axis != along))
+    empty = np.asarray(np.isnan(np.moveaxis(item, along, 0).reshape(item.shape[along], -1)).all(axis=1))
     if empty.all():
         raise ValueError("it holds nothing but NaN")
     return item.take(np.arange(len(empty) - int(empty[::-1].argmin())), axis=along)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def read_ts(path: Path) -> TextSeries:
     return TextSeries(samples, labels if labelled else None)
 
 
-def as_rows(samples: list[np.ndarray]) -> np.ndarray | Ragged:
+def as_rows(samples: list[np.ndarray]) -> Any:
     """One array where all samples have one shape, else each by itself.
 
     Raises:
