@@ -1,4 +1,4 @@
-"""Sounds in files: decoded by libsndfile, mixed to one channel, brought to one sample rate and one length."""
+"""Sounds in files: decoded by libsndfile or PyAV, mixed to one channel, brought to one sample rate and one length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from unshuffle.data.files import FileDataset, Files, called, find, reason
 from unshuffle.data.labels import labels_of
 from unshuffle.values import register
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".m4a", ".m4b", ".aac", ".wma", ".aifc",
+    ".caf", ".w64", ".rf64", ".snd", ".mp2", ".ac3", ".amr", ".mka",
+)  # fmt: skip
 LOOKED_AT = 200
 """Files whose headers tell rate and length, where these are to be chosen."""
 LONGEST = 10.0
@@ -29,8 +32,9 @@ LONGEST = 10.0
 class Sounds:
     """How sound files become samples: one channel, ``rate`` samples a second, the middle ``seconds`` of each.
 
-    Channels are averaged. What is shorter gets silence at both ends, and of what is longer no more than the middle is
-    read. Items are waveforms (1, 1, samples), float32 in [-1, 1].
+    Channels are averaged, or one of them is taken; where they cancel each other out the sound is refused. What is
+    shorter gets silence at both ends, and of what is longer no more than the middle is read. Items are waveforms
+    (1, 1, samples), float32 in [-1, 1].
     """
 
     rate: int | None = None
@@ -39,6 +43,8 @@ class Sounds:
     """Length of a sample; None: the median of the files, 10 at the most."""
     silence: float = 1e-4
     """Sounds of which no sample is louder than this (full scale is 1) are skipped and counted as unreadable."""
+    channel: int | None = None
+    """The channel to take, from 0; None: the mean of all."""
 
     noun: ClassVar[str] = "sound"
     any_size: ClassVar[str] = "For sounds of any length give a list of waveforms (samples,)."
@@ -48,6 +54,8 @@ class Sounds:
             if getattr(self, field) is not None:
                 _check.positive("Sounds", field, getattr(self, field))
         _check.not_negative("Sounds", "silence", self.silence)
+        if self.channel is not None:
+            _check.not_negative("Sounds", "channel", self.channel)
         low, high = waves.RATES
         if self.rate is not None and not low <= self.rate <= high:
             raise ValueError(f"Sounds: `rate` must be from {low} to {high} samples a second; got {self.rate}.")
@@ -105,7 +113,7 @@ class Sounds:
             ValueError: it is no sound, it is damaged, empty or silent, or its rate is beyond all reason.
         """
         with waves.quietly(name), waves.opened(file) as sound:
-            wave = waves.read_middle(sound, self._wanted(sound.samplerate))
+            wave = waves.read_middle(sound, self._wanted(sound.samplerate), channel=self.channel)
             wave = waves.resampled(wave, sound.samplerate, self._rate)
         wave = waves.centred(wave, self.item_shape[-1])
         if not np.isfinite(wave).all():
