@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,25 @@ def test_the_frame_of_a_number_is_that_one_with_b_frames_too(suffix, codec, betw
 
     assert numbers(clip) == list(wanted)
     assert frames.read_header(io.BytesIO(content)) == frames.Header(96, 48, COUNT)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_frames_at_a_varying_rate_are_right_in_large_files_too(suffix, tmp_path, monkeypatch, either_decoder):
+    monkeypatch.setattr(frames, "LARGE", 0)  # every file is a large one
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / f"a.{suffix}"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 48, "yuv420p"
+        stream.codec_context.time_base, at = Fraction(1, 100), 0
+        for k, picture in enumerate(coded()):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = at, Fraction(1, 100)
+            at += 2 if k % 3 else 11
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+    with open(tmp_path / f"a.{suffix}", "rb") as file:
+        assert numbers(frames.read_frames(file, lambda count: [1, 7, 13, 25, 39])) == [1, 7, 13, 25, 39]
 
 
 def test_an_avi_is_counted_even_where_torchcodec_is_there(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from unshuffle._check import Explained
 from unshuffle.data.animations import animation_frames, animation_header, is_animation
 
 LARGE = 64 << 20
-"""Bytes from which on a file's own count of frames is believed, where it has one; smaller files are counted through."""
+"""Bytes from which on a header's own count of frames is believed when sizes are chosen; frames are always counted."""
 
 NEARLY = 0.9
 """Part of a stream's packets that must give frames; a damaged end gives fewer."""
@@ -116,27 +116,25 @@ def _import_av() -> Any:
 
 
 def _torchcodec_header(file: BinaryIO) -> Header:
-    found = _torchcodec_opened(file).metadata
+    library = _import_torchcodec()
+    with _explained("not a video that can be read"):
+        # The count of a large file by its own word: the other way is to read it all.
+        quick = library.VideoDecoder(file, seek_mode="approximate") if _size(file) >= LARGE else None
+        if quick is None or not quick.metadata.num_frames_from_header:
+            file.seek(0)
+            quick = library.VideoDecoder(file)
+    found = quick.metadata
     return Header(int(found.width or 0), int(found.height or 0), int(found.num_frames or 0))
 
 
 def _torchcodec_frames(file: BinaryIO, pick: Pick) -> Tensor:
-    opened = _torchcodec_opened(file)
+    library = _import_torchcodec()
+    with _explained("not a video that can be read"):
+        # Never by approximate seeking, which computes times from a mean rate: wrong frames where it varies.
+        opened = library.VideoDecoder(file)
     numbers = pick(int(opened.metadata.num_frames or 0))
     with _explained("damaged"):
         return opened.get_frames_at(numbers).data
-
-
-def _torchcodec_opened(file: BinaryIO) -> Any:
-    """A decoder that knows the number of frames; that of a large file by its own word."""
-    library = _import_torchcodec()
-    with _explained("not a video that can be read"):
-        if _size(file) >= LARGE:
-            quick = library.VideoDecoder(file, seek_mode="approximate")
-            if quick.metadata.num_frames_from_header:
-                return quick
-            file.seek(0)
-        return library.VideoDecoder(file)
 
 
 def _size(file: BinaryIO) -> int:
