@@ -8,10 +8,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unshuffle.data.wave_headers import SafeFile
+
 COUNTED = 30
 """Seconds below which samples are counted by decoding: encoders add some at both ends, which packets count too."""
 
 
+MOST_CHANNELS = 1024
+"""Channels that a file may have; a damaged header may say anything."""
 _STARTS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"\x0b\x77", b"#!AMR", b"caff", b"ID3", b"OggS", b"RIFF", b"FORM")
 """How Matroska, ASF (WMA), AC-3, AMR, CAF, tagged AAC, and variants of Ogg, WAV and AIFF begin."""
 
@@ -77,10 +81,12 @@ class CompressedSound:
         from av.audio.resampler import AudioResampler
 
         self._container.seek(0)
-        planar = AudioResampler(format="fltp", rate=self.samplerate)
+        packed = AudioResampler(format="flt", rate=self.samplerate)  # PyAV reads no more than 8 planes safely
         for frame in self._container.decode(self._stream):
-            for block in planar.resample(frame):
-                yield block.to_ndarray().T
+            if frame.layout.nb_channels > MOST_CHANNELS:
+                raise ValueError(f"{frame.layout.nb_channels} channels; at most {MOST_CHANNELS} can be")
+            for block in packed.resample(frame):
+                yield block.to_ndarray().reshape(-1, block.layout.nb_channels)
 
 
 @contextmanager
@@ -95,28 +101,8 @@ def opened_by_av(file: BinaryIO) -> Iterator[CompressedSound]:
     except ImportError as error:
         raise ValueError("libsndfile does not read it; pip install av, or convert it to WAV or FLAC") from error
     try:
-        with av.open(_Clamped(file)) as container:
+        with av.open(SafeFile(file)) as container:
             yield CompressedSound(container)
     except (av.error.FFmpegError, OSError, EOFError) as error:
         told = getattr(error, "strerror", None) or str(error)
         raise ValueError(f"not a sound that can be read: {told.rstrip('.')}") from error
-
-
-class _Clamped:
-    """A file that FFmpeg may ask for places before its beginning; Python's would write a trace to the terminal."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        file.seek(0)
-
-    def read(self, size: int) -> bytes:
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError):
-            return -1
-
-    def tell(self) -> int:
-        return self._file.tell()

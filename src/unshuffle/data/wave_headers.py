@@ -16,6 +16,37 @@ class _Chunk(NamedTuple):
     size: int
 
 
+class SafeFile:
+    """A file in which a decoder may seek before the beginning; Python's own would write a trace to the terminal.
+
+    Args:
+        file: read from its beginning.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        file.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        return self._file.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes, into memory."""
+        return self._file.readinto(buffer)  # type: ignore[attr-defined]
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move; -1 where there is no such place."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
+
+    def tell(self) -> int:
+        """Where the file is."""
+        return self._file.tell()
+
+
 def with_known_size(file: BinaryIO) -> BinaryIO:
     """The same file, or one with a header that does not claim that there are no samples.
 

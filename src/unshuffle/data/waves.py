@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import numpy as np
 
 from unshuffle.data.compressed_audio import CompressedSound, may_be_compressed, opened_by_av
-from unshuffle.data.wave_headers import with_known_size
+from unshuffle.data.wave_headers import SafeFile, with_known_size
 
 if TYPE_CHECKING:
     import soundfile
@@ -59,7 +59,7 @@ def opened(file: BinaryIO) -> Iterator[Sound]:
 def _opened(library: Any, file: BinaryIO) -> Iterator[Sound]:
     """By libsndfile, or by PyAV what libsndfile does not open."""
     try:
-        sound = library.SoundFile(with_known_size(file))
+        sound = library.SoundFile(SafeFile(with_known_size(file)))
     except library.LibsndfileError:
         if not may_be_compressed(file):
             raise
