@@ -108,8 +108,8 @@ def _one_channel(samples: np.ndarray, channel: int | None) -> np.ndarray:
         return np.ascontiguousarray(samples[:, channel])
     wave = samples.mean(axis=1)
     if count > 1 and len(wave):
-        loudest = float(np.sqrt(np.square(samples, dtype=np.float64).mean(axis=0).max()))
-        if float(np.sqrt(np.square(wave, dtype=np.float64).mean())) < CANCELED / count * loudest:
+        loudest, mean = float(np.einsum("ij,ij->j", samples, samples).max()), float(wave @ wave)
+        if mean < (CANCELED / count) ** 2 * loudest:
             raise ValueError("its channels cancel each other out when averaged; take one of them (--source.channel 0)")
     return wave
 
