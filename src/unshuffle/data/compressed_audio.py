@@ -98,11 +98,12 @@ def opened_by_av(file: BinaryIO) -> Iterator[CompressedSound]:
     """
     try:
         import av
+        from av.error import FFmpegError
     except ImportError as error:
         raise ValueError("libsndfile does not read it; pip install av, or convert it to WAV or FLAC") from error
     try:
         with av.open(SafeFile(file)) as container:
             yield CompressedSound(container)
-    except (av.error.FFmpegError, OSError, EOFError) as error:
+    except (FFmpegError, OSError, EOFError) as error:
         told = getattr(error, "strerror", None) or str(error)
         raise ValueError(f"not a sound that can be read: {told.rstrip('.')}") from error
