@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from unshuffle.data.files import FileDataset, called, find
-from unshuffle.data.labels import labels_of
+from unshuffle.data.labels import found_labels
 from unshuffle.data.loaders import as_item
 from unshuffle.values import register
 
@@ -104,7 +104,7 @@ class ImageFolder(FileDataset):
 
     def __init__(self, root: str | Path, source: Images = Images()) -> None:
         files = find(root, SUFFIXES, what="image")
-        super().__init__(files, source.decode, source, labels_of(files.names), name=called(root))
+        super().__init__(files, source.decode, source, found_labels(files), name=called(root))
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

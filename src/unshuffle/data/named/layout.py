@@ -40,6 +40,7 @@ class Chosen:
 
     def __init__(self, files: Files, places: Sequence[int | None], names: Sequence[str]) -> None:
         self.files, self.places, self.names = files, list(places), list(names)
+        self.left_out = getattr(files, "left_out", None)
 
     def __len__(self) -> int:
         return len(self.places)
