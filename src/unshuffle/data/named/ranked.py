@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from unshuffle import _check
+from unshuffle.data.bounded import read_bounded
 from unshuffle.data.files import FileDataset, find
 from unshuffle.data.labels import FoundLabels, Labels, column_of, folder_labels
 from unshuffle.data.named.folders import labels_at
 from unshuffle.data.named.layout import Chosen
 from unshuffle.data.ranks import Order, chosen_order, rank_values, rank_words, read_orders
 from unshuffle.values import register
+
+LARGEST_ORDERS = 1 << 24
+"""Bytes of a file of orders."""
 
 
 @register
@@ -122,9 +126,10 @@ def _order(root: str | Path, orders: str | None, target: str | None) -> Order | 
             raise ValueError(f"an attribute to order by, {target!r}, needs the orders of attributes: --class-orders.")
         return None
     path = Path(orders)
-    return chosen_order(
-        read_orders(path.read_text() if path.is_file() else _within(root, orders), orders), target, orders
-    )
+    if not path.is_file():
+        return chosen_order(read_orders(_within(root, orders), orders), target, orders)
+    with open(path, "rb") as file:
+        return chosen_order(read_orders(_text(file, orders), orders), target, orders)
 
 
 def _within(root: str | Path, name: str) -> str:
@@ -138,4 +143,11 @@ def _within(root: str | Path, name: str) -> str:
     if len(places) != 1:
         raise missing
     with files.open(places[0]) as file:
-        return file.read().decode("utf-8-sig")
+        return _text(file, name)
+
+
+def _text(file: BinaryIO, name: str) -> str:
+    try:
+        return read_bounded(file, name, LARGEST_ORDERS).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name!r} cannot be read as JSON in UTF-8: {error}.") from error
