@@ -7,6 +7,7 @@ import io
 import json
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ RATIO = 1032
 """Bytes that deflate makes of one, at the most."""
 DAMAGED = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError, OverflowError, MemoryError,
-    RecursionError, RuntimeError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile,
+    RecursionError, RuntimeError, SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What readers of damaged files raise; NotImplementedError is a RuntimeError."""
 

@@ -21,9 +21,14 @@ LARGEST = 1 << 32
 DEEPEST = 16
 """Cells and structures within each other."""
 _MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCT, _OBJECT, _SPARSE = 1, 2, 3, 5
+_CELL, _STRUCT, _OBJECT = 1, 2, 3
 _PIECE = 1 << 16
-_NUMERIC = range(4, 16)  # characters, sparse and numeric arrays
+_NUMERIC = (4, *range(6, 16))
+"""Kinds of arrays of characters and of numbers."""
+_TYPES = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18))
+"""Types of the numbers and characters of an element."""
+_NAMES = 1 << 20
+"""Bytes of the names of all fields of a structure."""
 
 
 def read_mat(file: BinaryIO, names: Sequence[str], name: str, largest: int = LARGEST) -> dict[str, np.ndarray]:
@@ -59,6 +64,7 @@ class _Header(NamedTuple):
 
     kind: int
     length: int
+    is_complex: bool
     name: str
 
 
@@ -112,6 +118,8 @@ class _Stream:
         first = self.read(8)
         kind, size = struct.unpack(self.order + "II", first)
         if kind >> 16:  # the small form
+            if kind >> 16 > 4:
+                raise ValueError("an element of more than four bytes in its own tag")
             return kind & 0xFFFF, kind >> 16, first[4:8]
         return kind, size, None
 
@@ -154,62 +162,77 @@ def _check(file: BinaryIO, names: Sequence[str], largest: int) -> None:
                 raise ValueError(f"{size:,} bytes, unpacked from {packed:,}")
         else:
             stream = _Stream(file, order, None)
+        if kind == _MATRIX and size > largest:
+            raise ValueError(f"an array of {size:,} bytes; at most {largest:,} are read")
         if kind == _MATRIX:
-            _check_matrix(stream, size, names, largest, depth=0)
+            _check_matrix(stream, size, names, size, depth=0)
 
 
-def _check_matrix(stream: _Stream, size: int, names: Sequence[str] | None, largest: int, *, depth: int) -> None:
-    """Refuses an array whose sizes contradict each other; of those that are not wanted only the header is read."""
+def _check_matrix(stream: _Stream, size: int, names: Sequence[str] | None, whole: int, *, depth: int) -> None:
+    """Refuses an array whose sizes contradict each other; of those that are not wanted only the header is read.
+
+    Elements are read one after the other, as scipy reads them: it does not look at the size of what is nested, either.
+
+    Args:
+        stream: behind the tag of the array.
+        size: bytes of the array.
+        names: of the arrays that are wanted; None: all.
+        whole: bytes of the variable that it is part of.
+        depth: cells and structures around it.
+    """
     if size == 0:
         return
-    if size > largest:
-        raise ValueError(f"an array of {size:,} bytes; at most {largest:,} are read")
     if depth > DEEPEST:
         raise ValueError("cells are nested too deeply")
-    begin = stream.taken
     header = _header(stream)
     if names is not None and header.name not in names:
         return
     if header.kind in _NUMERIC:
-        _, length, data = stream.tag()
-        short = 0 if data is not None else length
-        if short > size - (stream.taken - begin) or (header.kind != _SPARSE and header.length > size):
-            raise ValueError(f"{header.length:,} numbers and {length:,} bytes of them in {size:,} bytes")
+        _check_numbers(stream, header, whole, depth)
     elif header.kind in (_CELL, _STRUCT, _OBJECT):
-        _check_cells(stream, header, size, largest, depth)
+        _check_cells(stream, header, whole, depth)
     else:
-        raise ValueError("it holds objects or functions")
-    rest = size - (stream.taken - begin)
-    if rest < 0:
-        raise ValueError("an array is larger than what holds it")
-    if depth:
-        stream.skip(rest)
+        raise ValueError("it holds objects, functions or sparse arrays")
 
 
-def _check_cells(stream: _Stream, header: _Header, size: int, largest: int, depth: int) -> None:
+def _check_numbers(stream: _Stream, header: _Header, whole: int, depth: int) -> None:
+    parts = 2 if header.is_complex else 1
+    for part in range(parts):
+        kind, length, data = stream.tag()
+        if kind not in _TYPES:  # scipy would look it up beyond the end of its table
+            raise ValueError(f"numbers of the unknown type {kind}")
+        if max(length, header.length) > whole:
+            raise ValueError(f"{header.length:,} numbers and {length:,} bytes of them in {whole:,} bytes")
+        if data is None and (depth or part < parts - 1):  # of a variable that is one large array no more is read
+            stream.skip(length + -length % 8)
+
+
+def _check_cells(stream: _Stream, header: _Header, whole: int, depth: int) -> None:
     fields = 1
     if header.kind == _OBJECT:
         stream.element(256)
     if header.kind != _CELL:
-        width = int.from_bytes(stream.element(4), "little" if stream.order == "<" else "big")
-        fields = len(stream.element(size)) // width if width else 0
+        width = int.from_bytes(stream.element(4), "little" if stream.order == "<" else "big", signed=True)
+        if not 1 <= width <= 256:
+            raise ValueError(f"names of fields of {width} bytes")
+        fields = len(stream.element(min(whole, _NAMES))) // width
     count = header.length * fields
-    if 8 * max(count, header.length) > size:
-        raise ValueError(f"{header.length:,} cells in {size:,} bytes")
+    if 8 * max(count, header.length) > whole:
+        raise ValueError(f"{header.length:,} cells in {whole:,} bytes")
     for _ in range(count):
-        kind, length, _ = stream.tag()
-        if kind != _MATRIX or length > size:
+        kind, size, _ = stream.tag()
+        if kind != _MATRIX or size > whole:
             raise ValueError("a cell holds no array, or one that is larger than itself")
-        _check_matrix(stream, length, None, largest, depth=depth + 1)
+        _check_matrix(stream, size, None, whole, depth=depth + 1)
 
 
 def _header(stream: _Stream) -> _Header:
     flags = stream.element(8)
     if len(flags) < 4:
         raise ValueError("an array without flags")
-    kind = struct.unpack(stream.order + "I", flags[:4])[0] & 0xFF
-    dims = stream.element(4 * 64)
+    told = struct.unpack(stream.order + "I", flags[:4])[0]
+    dims = stream.element(4 * 32)
     shape = struct.unpack(f"{stream.order}{len(dims) // 4}i", dims[: len(dims) // 4 * 4])
     if min(shape, default=0) < 0:
         raise ValueError(f"an array of shape {shape}")
-    return _Header(kind, math.prod(shape), stream.element(1024).decode("latin-1"))
+    return _Header(told & 0xFF, math.prod(shape), bool(told & 0x800), stream.element(1024).decode("latin-1"))

@@ -67,8 +67,9 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
         plain = gunzip(content, path.name, LARGEST) if content[:2] == b"\x1f\x8b" else content
         return _checked(parse_json(plain, path.name))
     except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+        kind = type(error.__cause__ or error).__name__
         raise ValueError(
-            f"{str(path)!r} is no ground truth of revisited Oxford or Paris ({type(error.__cause__ or error).__name__}: {error}): "
+            f"{str(path)!r} is no ground truth of revisited Oxford or Paris ({kind}: {error}): "
             "expected JSON with imlist, qimlist and gnd, a bbx, easy, hard and junk for each query."
         ) from error
 
