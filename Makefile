@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # What the C libraries are compiled from, while installing.
 NATIVE := hatch_build.py $(wildcard src/unshuffle/_compiled/*.h src/unshuffle/*/_native/*.[ch])
 
-.PHONY: demo test fuzz lint docs wheel check clean
+.PHONY: demo test fuzz lint audit docs wheel check clean
 
 demo: .venv/installed-train
 	$(BIN)/unshuffle demo $(ARGS)
@@ -25,6 +25,12 @@ lint: .venv/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
 
+# Dependencies against published advisories: pip-audit where it reaches them, and the list in scripts/ always.
+audit:
+	test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit packaging
+	.venv-audit/bin/python scripts/audit.py $(ARGS)
+
 docs: .venv/installed-dev
 	$(BIN)/sphinx-build -W --keep-going -q docs site
 
@@ -43,4 +49,4 @@ wheel:
 	touch $@
 
 clean:
-	rm -rf .venv site dist
+	rm -rf .venv .venv-audit site dist

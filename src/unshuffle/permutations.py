@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Real, Shaped
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._pairs import count_pairs, with_nan
 from unshuffle.values import register
 
 
@@ -280,18 +281,23 @@ def exact_order(predicted: Float[Tensor, "*batch n"], true: Float[Tensor, "*batc
     return (partial_ranks(predicted, true) == 1).float()
 
 
-def kendall_tau(first: Float[Tensor, "*batch n"], second: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+def kendall_tau(first: Real[Tensor, "*batch n"], second: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """Kendall's tau-b: 1 for the same order, -1 for the reverse, ties as in ``scipy.stats.kendalltau``.
 
     Args:
-        first, second: scores or ranks of the same n >= 2 items. Rankings in which all items tie give NaN.
+        first, second: scores or ranks of the same items, of any real dtype. Rankings in which all items tie, or that
+            hold NaN, give NaN.
+
+    Returns:
+        One value a sample, float64 where an argument is, else float32. Memory grows as n log n.
 
     Example:
         >>> kendall_tau(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
         tensor(0.3333)
     """
     _check.same_shape("kendall_tau", "second", second, "first", first)
-    rows, columns = torch.triu_indices(first.shape[-1], first.shape[-1], 1, device=first.device)
-    a = (first[..., rows] - first[..., columns]).sign().float()
-    b = (second[..., rows] - second[..., columns]).sign().float()
-    return (a * b).sum(-1) / (a.abs().sum(-1) * b.abs().sum(-1)).sqrt()
+    counts = count_pairs("kendall_tau", first, second)
+    untied_first, untied_second = (counts.total - tied for tied in (counts.tied_first, counts.tied_second))
+    tau = (counts.concordant - counts.discordant).double() / (untied_first.double() * untied_second).sqrt()
+    wide = torch.float64 in (first.dtype, second.dtype)
+    return with_nan(tau, counts).to(torch.float64 if wide else torch.float32)

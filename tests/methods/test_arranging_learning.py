@@ -165,6 +165,23 @@ def classifier() -> Classifier:
     return net.eval()
 
 
+def test_samples_without_a_class_teach_nothing():
+    """Their scores get no gradient, and the accuracy is that of the others."""
+    torch.manual_seed(0)
+    items, scores = torch.randn(4, 1, 8, 8), torch.tensor([[3.0, 0], [0, 3], [3, 0], [0, 3]], requires_grad=True)
+
+    class Fixed(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return scores
+
+    step = LearnToClassify(Fixed()).step(Raw(items, torch.arange(4), torch.tensor([0, -1, 1, -1])))
+    step.loss.backward()
+
+    assert scores.grad is not None
+    assert scores.grad.abs().sum(1).gt(0).tolist() == [True, False, True, False]
+    assert float(step.logs["accuracy"]) == 0.5
+
+
 def test_tiles_are_placed_by_what_a_frozen_classifier_makes_of_them():
     """Nobody says where a tile belongs; more digits are known, and more tiles in place, all the same."""
     torch.manual_seed(0)

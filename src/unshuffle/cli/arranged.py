@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from unshuffle.cli.runs import stored
+from unshuffle.cli.where import opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,8 +86,8 @@ def tested(encoder: Encoder, options: EvalOptions, data: Path) -> tuple[Any, str
     layout = options.where.layout()
     tested = None if layout is None else layout.tested()
     if options.test is not None or tested is not None:
-        return encoder.open(options.test or data, tested or layout), getattr(tested, "split", "test")
-    known = encoder.open(data, layout)
+        return opened(encoder, options.test or data, tested or layout), getattr(tested, "split", "test")
+    known = opened(encoder, data, layout)
     trained = stored(options.run)
     if trained.data is not None and Path(trained.data) == data.absolute():
         _, held_out = split(known, trained.recipe.holdout, seed=trained.recipe.seed)
@@ -129,6 +130,8 @@ def _classified(
     recipe = stored(options.run).recipe
     if not isinstance(recipe, ImplicitRecipe) or labels is None:
         return []
+    rows = np.flatnonzero(labels >= 0)  # -1: a file in no class folder
+    items, labels = (items, labels) if len(rows) == len(labels) else (items[rows], labels[rows])
     classifier = trained_classifier(recipe.classifier, recipe.tiles())
     return classified_results(
         encoder, classifier, items, labels, mark, layer="pretrained", seed=options.seed,

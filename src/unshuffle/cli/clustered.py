@@ -41,7 +41,7 @@ def clustering(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Me
     if options.clustering.head < 1:
         raise ValueError(f"--head must be 1 or more; got {options.clustering.head}.")
     part, split = tested(encoder, options, cast(Path, options.only_data()))
-    part = _spread(part, options.clustering.most)
+    part = _spread(_labelled_only(part), options.clustering.most)
     features = _embedded(encoder, part, options, terminal)
     truth = _classes(part, features)
     mark = stamp(part_name(part), split, options.run.resolve().name)
@@ -57,16 +57,28 @@ def clustering(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Me
     return Measured([*results, *told], figures if filters is None else [*figures, filters])
 
 
-def _spread(part: Any, most: int) -> Any:
-    """At most so many samples, evenly spaced: files lie class after class."""
+def _labelled_only(part: Any) -> Any:
+    """The part without files that are in no class folder, where others are: clusters are compared with classes."""
+    from unshuffle.data.files import rows_with_class
+
+    rows = rows_with_class(part)
+    return part if rows is None else _rows_of(part, rows)
+
+
+def _rows_of(part: Any, rows: list[int]) -> Any:
     from torch.utils.data import Subset
 
-    if len(part) <= most:
-        return part
-    rows = np.linspace(0, len(part) - 1, most).round().astype(int).tolist()
     if isinstance(part, Subset):
         return Subset(part.dataset, [part.indices[row] for row in rows])
     return Subset(part, rows)
+
+
+def _spread(part: Any, most: int) -> Any:
+    """At most so many samples, evenly spaced: files lie class after class."""
+    if len(part) <= most:
+        return part
+    rows = np.linspace(0, len(part) - 1, most).round().astype(int).tolist()
+    return _rows_of(part, rows)
 
 
 def _embedded(encoder: Encoder, part: Any, options: EvalOptions, terminal: Terminal) -> Features:
@@ -189,7 +201,8 @@ def _all_classes(known: Any) -> np.ndarray | None:
 
 def _held(known: Any, last: Labelling, truth: np.ndarray | None, head: int) -> Held:
     """The samples that the last labelling labels."""
-    index = np.flatnonzero(last.labels[head] >= 0)
+    there = last.labels[head] >= 0
+    index = np.flatnonzero(there if truth is None else there & (truth >= 0))
     return Held(known, last.labels[head][index].astype(np.int64), index, None if truth is None else truth[index], None)
 
 

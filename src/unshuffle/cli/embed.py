@@ -13,7 +13,7 @@ import tyro
 from unshuffle._files import write_atomically
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
-from unshuffle.cli.where import Where
+from unshuffle.cli.where import Where, opened
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     reading = options.reading
     encoder = reading.encoder(options.run)
-    dataset = encoder.open(options.data, options.where.layout())
+    dataset = opened(encoder, options.data, options.where.layout())
     terminal = Terminal()
     skipped = reading.skip_log(terminal)
     with terminal.stage("embedding", len(dataset)) as progress:
@@ -60,10 +60,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _told(labels: np.ndarray, classes: Sequence[str]) -> list[Any]:
-    """Labels as one reads them: a class by its name, a number as it is, of several classes the names of those there."""
+    """Labels as one reads them: a class by its name, a number as it is, of several classes the names of those there.
+
+    A sample without a class has None.
+    """
     if labels.ndim == 2:
         return [[name for name, there in zip(classes, row) if there == 1] for row in labels]
-    return [classes[i] for i in labels] if classes else labels.tolist()
+    return [classes[i] if i >= 0 else None for i in labels] if classes else labels.tolist()
 
 
 def _write(path: Path, vectors: np.ndarray, names: list[str], labels: list[Any] | None) -> None:

@@ -13,6 +13,7 @@ import tyro
 from unshuffle._files import write_atomically
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
+from unshuffle.cli.where import opened
 
 if TYPE_CHECKING:
     from unshuffle.evals.encoder import Encoder
@@ -54,7 +55,7 @@ def run(arguments: list[str]) -> int:
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_others(encoder)
-    dataset = encoder.open(options.data)
+    dataset = opened(encoder, options.data)
     terminal = Terminal()
     skipped = reading.skip_log(terminal)
     with terminal.stage("reading", len(dataset)) as progress:

@@ -12,6 +12,7 @@ import tyro
 from unshuffle._files import write_atomically
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
+from unshuffle.cli.where import opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,7 @@ def run(arguments: list[str]) -> int:
     _refuse(options)
     reading = options.reading
     encoder = reading.encoder(options.run)
-    bank = encoder.open(options.index)
+    bank = opened(encoder, options.index)
     queries = [_read(bank.source, path) for path in options.query]
     terminal = Terminal()
     skipped = reading.skip_log(terminal)

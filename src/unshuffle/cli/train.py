@@ -13,7 +13,7 @@ import tyro
 
 from unshuffle import recipes
 from unshuffle.cli.parsing import parse
-from unshuffle.cli.where import Where
+from unshuffle.cli.where import Where, say_messages
 from unshuffle.data import SELF_CONTAINED
 from unshuffle.data.named import labelled
 from unshuffle.train.machine import Machine
@@ -129,6 +129,8 @@ def _fit(
     from unshuffle.train.engine import train
 
     dataset = recipe.source.open() if isinstance(recipe.source, SELF_CONTAINED) else recipe.source.open(str(data))
+    if _is_first():
+        say_messages(dataset)
     run = train(recipe, dataset, out=out, machine=machine, resume=resume, data=data, title=title)
     if run.leader:
         page = write_report(run.folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 from unshuffle import _check
 from unshuffle.data import waves
 from unshuffle.data.files import FileDataset, Files, called, find, reason
-from unshuffle.data.labels import labels_of
+from unshuffle.data.labels import found_labels
 from unshuffle.values import register
 
 SUFFIXES = (
@@ -104,7 +104,7 @@ class Sounds:
         """The sounds below ``root`` as a data set; what is still to be chosen is chosen from them."""
         files = find(root, SUFFIXES, what=self.noun)
         settled, _ = self._settle(files)
-        return FileDataset(files, settled.decode, settled, labels_of(files.names), name=called(root))
+        return FileDataset(files, settled.decode, settled, found_labels(files), name=called(root))
 
     def decode(self, file: BinaryIO, name: str = "") -> Tensor:
         """One file as a waveform (1, 1, samples).

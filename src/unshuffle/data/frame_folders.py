@@ -13,7 +13,7 @@ from unshuffle.data.animations import stacked
 from unshuffle.data.files import FileDataset, Files, reason
 from unshuffle.data.image_files import read_image
 from unshuffle.data.image_modes import upright_rgb
-from unshuffle.data.labels import by_nature, labels_of
+from unshuffle.data.labels import by_nature, found_labels
 from unshuffle.data.loaders import Unreadable
 
 
@@ -27,7 +27,7 @@ class FrameFolders:
     """
 
     def __init__(self, images: Files) -> None:
-        self.images = images
+        self.images, self.left_out = images, getattr(images, "left_out", None)
         folders: dict[str, list[int]] = {}
         for place, name in enumerate(images.names):
             folders.setdefault(name.rpartition("/")[0], []).append(place)
@@ -83,7 +83,7 @@ class FrameFolderClips(FileDataset):
     """
 
     def __init__(self, folders: FrameFolders, source: Any, *, name: str) -> None:
-        super().__init__(folders, source.decode, source, labels_of(folders.names), name=name)
+        super().__init__(folders, source.decode, source, found_labels(folders), name=name)
         self.folders = folders
 
     def __getitem__(self, index: int) -> tuple[Tensor, Any] | Unreadable:

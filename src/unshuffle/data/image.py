@@ -16,7 +16,7 @@ from unshuffle import _check
 from unshuffle.data.files import FileDataset, called, find
 from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.image_modes import upright_rgb
-from unshuffle.data.labels import labels_of
+from unshuffle.data.labels import found_labels
 from unshuffle.data.loaders import as_item
 from unshuffle.values import register
 
@@ -116,4 +116,4 @@ class ImageFolder(FileDataset):
 
     def __init__(self, root: str | Path, source: Images = Images()) -> None:
         files = find(root, SUFFIXES, what="image")
-        super().__init__(files, source.decode, source, labels_of(files.names), name=called(root))
+        super().__init__(files, source.decode, source, found_labels(files), name=called(root))

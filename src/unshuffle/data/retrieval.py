@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unshuffle import _check
+from unshuffle.data.bounded import gunzip, parse_json, read_bounded
 from unshuffle.data.files import Files, find, reason
 from unshuffle.data.image import Images
 from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.loaders import Unreadable
 
+LARGEST = 1 << 28
+"""Bytes of a ground truth, unpacked."""
 KINDS = ("easy", "hard", "junk")
 Box = tuple[float, float, float, float]
 
@@ -62,13 +62,15 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
             f"{str(path)!r} is a pickle, which is never loaded as it can run code; give the same object as JSON "
             "(imlist, qimlist, gnd)."
         )
-    content = path.read_bytes()
+    with open(path, "rb") as file:
+        content = read_bounded(file, path.name, LARGEST)
     try:
-        told = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-        return _checked(told)
-    except (ValueError, KeyError, TypeError, IndexError, EOFError, OSError, zlib.error) as error:
+        plain = gunzip(content, path.name, LARGEST) if content[:2] == b"\x1f\x8b" else content
+        return _checked(parse_json(plain, path.name))
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+        kind = type(error.__cause__ or error).__name__
         raise ValueError(
-            f"{str(path)!r} is no ground truth of revisited Oxford or Paris ({type(error).__name__}: {error}): "
+            f"{str(path)!r} is no ground truth of revisited Oxford or Paris ({kind}: {error}): "
             "expected JSON with imlist, qimlist and gnd, a bbx, easy, hard and junk for each query."
         ) from error
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from unshuffle import _check
 from unshuffle.data import tables
 from unshuffle.data.files import FileDataset, Files, called, find, reason
-from unshuffle.data.labels import labels_of
+from unshuffle.data.labels import found_labels
 from unshuffle.data.loaders import Unreadable
 from unshuffle.data.precision import centered, loses_precision
 from unshuffle.values import register
@@ -130,7 +130,7 @@ class Series:
         settled, _ = self._settle(found)
         if isinstance(found, tables.Table):
             return SeriesTable(found, settled, name=Path(root).stem)
-        return FileDataset(found, settled.decode, settled, labels_of(found.names), name=called(root))
+        return FileDataset(found, settled.decode, settled, found_labels(found), name=called(root))
 
     def decode(self, file: BinaryIO, name: str = "") -> Tensor:
         """The array of a ``.npy`` file as an item.

@@ -18,6 +18,7 @@ from torch import Tensor
 from unshuffle import _check
 from unshuffle._files import write_atomically
 from unshuffle.data.asking import Ask, Asking, QuestionData, Targets
+from unshuffle.data.bounded import read_npz
 from unshuffle.data.wording import encode, numbered, vocabulary
 from unshuffle.values import register
 
@@ -145,9 +146,9 @@ def _text(arrays: dict[str, np.ndarray], colour: int, kind: int) -> str:
 def _read(root: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a file."""
     try:
-        with np.load(root, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _ARRAYS}
-    except (KeyError, ValueError, EOFError, IsADirectoryError) as error:
+        with open(root, "rb") as file:
+            arrays = read_npz(file, _ARRAYS)
+    except (ValueError, IsADirectoryError) as error:
         raise ValueError(f"{str(root)!r} is no file of sort-of-CLEVR questions (.npz): {error}.") from error
     objects, images = arrays["objects"], arrays["q_image"]
     within = len(images) == 0 or 0 <= images.min() <= images.max() < len(objects)

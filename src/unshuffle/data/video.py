@@ -16,7 +16,7 @@ from unshuffle.data import animations, image_files
 from unshuffle.data import frames as reading
 from unshuffle.data.files import FileDataset, Files, called, find
 from unshuffle.data.frame_folders import FrameFolderClips, FrameFolders
-from unshuffle.data.labels import labels_of
+from unshuffle.data.labels import found_labels
 from unshuffle.values import register
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpg", ".mpeg", ".m4v")
@@ -118,7 +118,7 @@ class Clips:
         settled, _ = self._settle(files)
         if isinstance(files, FrameFolders):
             return FrameFolderClips(files, settled, name=called(root))
-        return FileDataset(files, settled.decode, settled, labels_of(files.names), name=called(root))
+        return FileDataset(files, settled.decode, settled, found_labels(files), name=called(root))
 
     def decode(self, file: BinaryIO, name: str = "") -> Tensor:
         """One file as uint8 (frames, 3, size, size).

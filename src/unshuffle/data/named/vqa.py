@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from torch import Tensor
 from unshuffle import _check
 from unshuffle.data.asking import Ask, Asking, QuestionData, Targets
 from unshuffle.data.bottom_up import BottomUp
+from unshuffle.data.bounded import parse_json, read_bounded
 from unshuffle.data.wording import agreement, encode, numbered, same_answer, vocabulary
 from unshuffle.values import register
 
@@ -171,7 +171,9 @@ def _read(path: Path, key: str, of: Callable[[dict[str, Any]], Any]) -> list[Any
         ValueError: it is damaged, or the two files do not fit each other.
     """
     try:
-        return [of(one) for one in json.loads(path.read_text(encoding="utf-8"))[key]]
+        with open(path, "rb") as file:
+            told = parse_json(read_bounded(file, path.name), path.name)
+        return [of(one) for one in told[key]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read as VQA v2's {key}: {error!r}. Fetch it again.") from error
 
