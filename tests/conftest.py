@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +21,24 @@ torch.set_num_threads(1)
 # Shared runners are slow at times and at times slower: no deadline, and the same examples every time.
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests marked `long`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set UNSHUFFLE_LONG=1 under ``--long``, before any test module is imported and chooses its number of tries."""
+    if config.getoption("--long"):
+        os.environ["UNSHUFFLE_LONG"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="a long form: give --long"))
 
 
 @pytest.fixture
