@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 LOWERED = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
@@ -25,16 +26,21 @@ WARNINGS = {
 }
 
 
-def compile_libraries(compiler: str, source: Path, flags: list[str]) -> None:
-    """Compile the libraries of the package in ``source`` in place."""
+def build_hook() -> ModuleType:
+    """The module that compiles the libraries, which is not in the package."""
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     assert spec is not None
     assert spec.loader is not None
     hook = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hook)
-    os.environ["CC"] = compiler
+    return hook
+
+
+def compile_libraries(compiler: str, source: Path) -> None:
+    """Compile the libraries of the package in ``source`` in place."""
+    hook = build_hook()
     for folder in (source / path.relative_to("src") for path in hook.FOLDERS):
-        problem = hook.compile_library(folder, folder / hook.NAME, flags)
+        problem = hook.compile_library(folder, folder / hook.NAME, WARNINGS[compiler], compiler)
         if problem:
             sys.exit(f"portable: {compiler} did not compile {folder.parent.name}: {problem}")
 
@@ -43,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "src"
         shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__", "*.native.so"))
-        compile_libraries(arguments.compiler, source, WARNINGS[arguments.compiler])
+        compile_libraries(arguments.compiler, source)
         environment = {
             **os.environ,
             **LOWERED,

@@ -98,7 +98,8 @@ def _check_shapes(images: Tensor, drawn: tuple[Tensor, ...], numbers: tuple[Tens
         raise TypeError(f"views: `images` must be torch.uint8 on the CPU; got {images.dtype} on {images.device}.")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or (not images.numel() and drawn[0].numel()):
         raise ValueError(
-            f"views: `images` must be (B, C, H, W), not empty where views are drawn, with C = 1 or 3; got {_shape(images)}."
+            f"views: `images` must be (B, C, H, W) with C = 1 or 3, not empty where there are views; "
+            f"got {_shape(images)}."
         )
     if size < 1:
         raise ValueError(f"views: `size` must be positive; got {size}.")
