@@ -376,7 +376,7 @@ def test_equal_values_share_the_middle(case, path, n, dtype):
 @promising("hard limit", sizes=BELOW_AND_ABOVE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_vanishing_strength_gives_the_hard_answer(case, path, n, dtype):
-    values = numbers(3, n).to(dtype)
+    values = numbers(3, n).argsort(-1).to(dtype)  # whole numbers: in no draw do two lie near each other
 
     torch.testing.assert_close(case(values, strength=1e-9), case.hard(values), rtol=0, atol=1e-5)
 
@@ -471,8 +471,9 @@ def test_a_set_that_holds_nan_comes_back_nan_whole_and_the_others_untouched(case
     answer, slope = case(spoilt), gradient(case, spoilt)
 
     assert answer[1].isnan().all()
-    assert torch.equal(answer[[0, 2]], case(values)[[0, 2]])
-    assert torch.equal(slope[[0, 2]], gradient(case, values)[[0, 2]])
+    # Not bit for bit: sums over a grid that fits all sets have more terms where one of them is wider.
+    torch.testing.assert_close(answer[[0, 2]], case(values)[[0, 2]], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(slope[[0, 2]], gradient(case, values)[[0, 2]], rtol=1e-12, atol=1e-12)
 
 
 @promising("infinities")

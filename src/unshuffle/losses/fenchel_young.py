@@ -99,7 +99,7 @@ class _NativeLoss(torch.autograd.Function):
         rows = _native.Layout(scores, -1)
         hidden = None if mask is None else rows.dense(mask, -1)
         true, wrong = rows.dense(ranks, -1), rows.empty()
-        loss = torch.zeros(scores.shape[:-1], dtype=scores.dtype)
+        loss = torch.zeros(scores.shape[:-1], dtype=scores.dtype, device="cpu")
         arguments = (*rows.arguments(hidden), noise == "gumbel", sigma)
         places = (true.data_ptr(), wrong.data_ptr(), loss.data_ptr())
         _native.call("unshuffle_perturb", *arguments, *places, work=scores.numel() * scores.shape[-1] // 10)

@@ -128,7 +128,7 @@ def _assign_in_c(scores: Tensor, mask: Tensor | None) -> Tensor:
     dense = scores.contiguous()
     allowed = None if mask is None else mask.contiguous()
     n, m = dense.shape[-2:]
-    answer = torch.empty(dense.shape[:-1], dtype=torch.int64)
+    answer = torch.empty(dense.shape[:-1], dtype=torch.int64, device="cpu")
     spoilt = ctypes.c_int32(0)
     hidden = None if allowed is None else allowed.data_ptr()
     wide = dense.dtype == torch.float64

@@ -81,7 +81,8 @@ class _Native(torch.autograd.Function):
         out, kept = rows.empty(), None
         places = (None, None)
         if ctx.needs_input_grad[0]:
-            kept = torch.empty(rows.rows * (rows.n + 3), dtype=torch.int32)  # the order, then each row's extent
+            # The order, then each row's extent.
+            kept = torch.empty(rows.rows * (rows.n + 3), dtype=torch.int32, device="cpu")
             places = (kept.data_ptr(), kept.data_ptr() + 4 * rows.rows * rows.n)
         arguments = (*rows.arguments(hidden), what.task, what.kl, what.strength, what.sign, what.k)
         _native.call("unshuffle_project", *arguments, out.data_ptr(), *places, work=values.numel())

@@ -316,7 +316,7 @@ def _add_in_c(
     factors: Tensor | None,
 ) -> int:
     """Adds what the rows give to ``masses``, and notes what is kept of them; returns the first bad row, or -1."""
-    bad = torch.empty(1, dtype=torch.int64)
+    bad = torch.empty(1, dtype=torch.int64, device="cpu")
     rows = (block.data_ptr(), *block.shape, block.stride(0), _native.KINDS[block.dtype])
     places = (offsets, weights, masses, kept.levels, kept.tops, kept.labels, kept.shares, factors, bad)
     pointers = (None if place is None else place.data_ptr() for place in places)

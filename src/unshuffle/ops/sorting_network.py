@@ -237,7 +237,7 @@ class _NativeSort(torch.autograd.Function):
     def forward(ctx, values: Tensor, mask: Tensor | None, kind: Kind) -> tuple[Tensor, Tensor]:
         rows = _native.Layout(values, -1)
         hidden = None if mask is None else rows.dense(mask, -1)
-        ordered, matrix = rows.empty(), torch.empty((*values.shape, rows.n), dtype=values.dtype)
+        ordered, matrix = rows.empty(), torch.empty((*values.shape, rows.n), dtype=values.dtype, device="cpu")
         arguments = (*rows.arguments(hidden), *_codes(kind), ordered.data_ptr(), matrix.data_ptr())
         _native.call("unshuffle_network_sort", *arguments, work=_work(kind, rows, rows.n))
         if ctx.needs_input_grad[0]:
