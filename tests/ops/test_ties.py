@@ -111,9 +111,9 @@ def test_two_certain_members_that_tie_have_no_gradient_on_any_path(values, monke
     def members(v: Tensor) -> Tensor:
         return soft_topk(v, 2, regularization="kl", regularization_strength=1e-3)
 
-    for path, (value, gradient) in on_every_path(members, torch.tensor(values), weights, monkeypatch).items():
-        assert value.tolist() == [float(v == 1.0) for v in values], path
-        assert gradient.tolist() == [0.0, 0.0, 0.0], path
+    for path, (value, gradient) in on_every_path(members, torch.tensor([values]), weights, monkeypatch).items():
+        assert value.tolist() == [[float(v == 1.0) for v in values]], path
+        assert gradient.tolist() == [[0.0, 0.0, 0.0]], path
 
 
 def test_three_that_tie_for_two_places_share_them_with_a_gradient_on_every_path(monkeypatch):
@@ -124,7 +124,7 @@ def test_three_that_tie_for_two_places_share_them_with_a_gradient_on_every_path(
         return soft_topk(v, 2, regularization="kl", regularization_strength=0.5)
 
     expected = 4 * (weights / 3 - weights.sum() / 9)
-    tied = torch.ones(3, dtype=torch.float64)
+    tied = torch.ones(1, 3, dtype=torch.float64)
     for path, (value, gradient) in on_every_path(members, tied, weights, monkeypatch).items():
         torch.testing.assert_close(value, tied * 2 / 3, msg=path)
-        torch.testing.assert_close(gradient, expected, msg=path)
+        torch.testing.assert_close(gradient, expected.unsqueeze(0), msg=path)

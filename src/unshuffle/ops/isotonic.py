@@ -40,7 +40,7 @@ def decreasing_blocks(
             the log-sum-exp of its targets less that of its log-weights (:math:`-\infty` allowed).
 
     Returns:
-        (batch, n) int64: entries with the same number share one fitted value. Neighbouring blocks of equal fits are one.
+        (batch, n) int64: entries with the same number share one fitted value. Neighbours of equal fits are one block.
 
     Source: Barlow et al. 1972 (the min-max formula); Best & Chakravarti 1990 (pooling adjacent violators).
     """

@@ -115,7 +115,7 @@ class _Native(torch.autograd.Function):
 
 
 class _BlocksInC(torch.autograd.Function):
-    """The blocks of sorted rows as C pools them, under transforms too: no two paths may differ in how ties are pooled."""
+    """The blocks of sorted rows as C pools them, under transforms too: all paths pool ties by one rule."""
 
     @staticmethod
     def forward(numbers: Tensor, parts: Tensor, what: Projection) -> Tensor:
