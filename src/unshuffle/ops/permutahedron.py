@@ -47,12 +47,21 @@ class Projection(NamedTuple):
     k: int = 0
 
 
-def check(function: str, values: Tensor, regularization: str, strength: float, mask: Tensor | None, dim: int) -> None:
+def check(
+    function: str,
+    values: Tensor,
+    regularization: str,
+    strength: float,
+    mask: Tensor | None,
+    dim: int,
+    flag: tuple[str, bool],
+) -> None:
     """Refuses what no projection takes."""
-    _check.floating(function, "values", values)
+    _check.floating(function, "values", values, meta=True)
     _check.one_of(function, "regularization", regularization, ("l2", "kl"))
     _check.not_negative(function, "regularization_strength", strength)
-    _check.axis(function, values, dim)
+    _check.flag(function, *flag)
+    _check.axis(function, values, dim, of="values")
     if mask is not None:
         _check.mask(function, mask, "values", values)
 
