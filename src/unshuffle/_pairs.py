@@ -12,8 +12,6 @@ import torch
 from jaxtyping import Bool, Int, Real
 from torch import Tensor
 
-_SIGN_BIT = -(2**63)
-
 
 class PairCounts(NamedTuple):
     """Pairs of items of each sample, (...), int64. Counts of a sample with NaN mean nothing; see ``has_nan``."""
@@ -34,18 +32,14 @@ class PairCounts(NamedTuple):
         return self.total - self.tied_first - self.tied_second + self.tied_both - self.discordant
 
 
-def count_pairs(function: str, first: Real[Tensor, "*batch n"], second: Real[Tensor, "*batch n"]) -> PairCounts:
+def count_pairs(first: Real[Tensor, "*batch n"], second: Real[Tensor, "*batch n"]) -> PairCounts:
     """Count the pairs of items that two rankings put in the same order, in opposite orders, or tie.
 
     Args:
-        function: name of the caller, for messages.
         first, second: scores or ranks of the same n items, of any real dtype each.
-
-    Raises:
-        TypeError: one is not a real tensor.
     """
     n = first.shape[-1]
-    ranks = [_dense_ranks(widened(function, values)) for values in (first, second)]
+    ranks = [_dense_ranks(widened(values)) for values in (first, second)]
     joint = (ranks[0] * n + ranks[1]).sort(dim=-1).values  # by the first ranking, then by the second
     has_nan = first.isnan().any(-1) | second.isnan().any(-1)
     return PairCounts(
@@ -58,16 +52,18 @@ def count_pairs(function: str, first: Real[Tensor, "*batch n"], second: Real[Ten
     )
 
 
-def widened(function: str, values: Tensor) -> Tensor:
+def as_int64(values: Shaped[Tensor, "..."]) -> Int[Tensor, "..."]:
+    """Integers or booleans as int64 in the same order; of uint64, which reaches higher, not with the same values."""
+    if values.dtype != torch.uint64:
+        return values.long()
+    return values.view(torch.int64) ^ torch.iinfo(torch.int64).min  # the top bit becomes the sign
+
+
+def widened(values: Real[Tensor, "..."]) -> Tensor:
     """The same order in a dtype that PyTorch sorts everywhere."""
-    if not isinstance(values, Tensor) or values.is_complex():
-        given = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise TypeError(f"{function}: rankings must be real tensors; got {given}.")
     if values.is_floating_point():
         return values if values.dtype is torch.float64 else values.float()
-    if values.dtype is torch.uint64:
-        return values.view(torch.int64) ^ _SIGN_BIT
-    return values.long()
+    return as_int64(values)
 
 
 def _dense_ranks(values: Tensor) -> Tensor:

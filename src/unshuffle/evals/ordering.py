@@ -174,6 +174,8 @@ def ndcg(scores: Real[Tensor, "*batch n"], relevance: Real[Tensor, "*batch n"]) 
     Source: Järvelin & Kekäläinen 2002; the evaluation of DeepPermNet's code (k = n), which gives the relevances of the
     recovered sequence as scores.
     """
+    _check.real("ndcg", "scores", scores)
+    _check.real("ndcg", "relevance", relevance)
     _check.same_shape("ndcg", "scores", scores, "relevance", relevance)
     best, said = (_discounted(values, relevance) for values in (relevance, scores))
     return (said / best).masked_fill(scores.isnan().any(-1), torch.nan)
@@ -245,13 +247,15 @@ def ordering_results(
 
 def _pairs(function: str, predicted: Tensor, true: Tensor) -> PairCounts:
     """The pairs of both rankings, of which there must be one at least."""
+    _check.real(function, "predicted", predicted)
+    _check.real(function, "true", true)
     if true.shape[-1] < 2:
         raise ValueError(f"{function}: there must be two items or more, to make a pair; got {tuple(true.shape)}.")
     _check.same_shape(function, "predicted", predicted, "true", true)
-    return count_pairs(function, predicted, true)
+    return count_pairs(predicted, true)
 
 
 def _discounted(scores: Tensor, relevance: Tensor) -> Tensor:
-    order = widened("ndcg", scores).argsort(dim=-1, stable=True).flip(-1)
+    order = widened(scores).argsort(dim=-1, stable=True).flip(-1)
     gains = torch.exp2(relevance.double().gather(-1, order)) - 1
     return (gains / torch.log2(torch.arange(2.0, gains.shape[-1] + 2, dtype=gains.dtype, device=gains.device))).sum(-1)

@@ -37,11 +37,12 @@ class ViewsObjective(Protocol):
             positives: how many views, the first ones, may be positives (global crops); all, when None.
 
         Returns:
-            (m, b), whose mean is the loss; in single precision at least, inside autocast too.
+            (m, b), whose mean is the loss; in single precision at least, inside autocast too. Where there is no other
+            image an anchor has no negatives, and costs 0 with gradient 0.
 
         Raises:
             TypeError: embeddings are not floating point.
-            ValueError: the shapes do not fit, an anchor has no positive, or there is no other image.
+            ValueError: the shapes do not fit, or an anchor has no positive.
         """
         ...
 
@@ -143,7 +144,7 @@ class InfoNCE(_OnPairs):
 
     def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
         """Cross-entropy of each positive cosine beside all negative ones, averaged."""
-        others = (negative / self.temperature).logsumexp(-1, keepdim=True)
+        others = _log_sum(negative / self.temperature)
         return torch.nn.functional.softplus(others - positive / self.temperature).mean(-1)
 
     def _weighed(self, near: list[list[int]]) -> tuple[list[list[int]], list[float] | None]:
@@ -178,5 +179,11 @@ class Triplet(_OnPairs):
         there = (negative != -torch.inf).unsqueeze(-2)
         nearer = negative.unsqueeze(-2) - positive.unsqueeze(-1)
         missed = nearer if math.isinf(self.margin) else (nearer + self.margin).relu()
-        pairs = there.sum((-2, -1)) * positive.shape[-1]
+        pairs = (there.sum((-2, -1)) * positive.shape[-1]).clamp_min(1)
         return torch.where(there, missed, 0.0).sum((-2, -1)) / pairs
+
+
+def _log_sum(numbers: Tensor) -> Tensor:
+    """The log-sum-exp of each row, without a derivative where nothing is summed."""
+    none = (numbers == -torch.inf).all(-1, keepdim=True)
+    return numbers.masked_fill(none, 0.0).logsumexp(-1, keepdim=True).masked_fill(none, -torch.inf)

@@ -44,7 +44,7 @@ class _Ranking:
 
     def predict(self, scores: Tensor, n: int) -> Tensor:
         order = scores.argsort(dim=-1, stable=True)  # ties broken by place: a hard order always
-        return permutations.invert(order).to(scores.dtype) + 1
+        return order.argsort(dim=-1).to(scores.dtype) + 1
 
 
 @register
@@ -63,7 +63,7 @@ class PerturbedFenchelYoung(_Ranking):
     def __post_init__(self) -> None:
         _check.positive("PerturbedFenchelYoung", "sigma", self.sigma)
         if self.num_samples is not None:
-            _check.positive("PerturbedFenchelYoung", "num_samples", self.num_samples)
+            _check.count("PerturbedFenchelYoung", "num_samples", self.num_samples)
 
     def loss(
         self, scores: Float[Tensor, "batch n"], ranks: Float[Tensor, "batch n"], generator: torch.Generator | None

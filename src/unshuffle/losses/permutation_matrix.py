@@ -85,7 +85,7 @@ class SinkhornCrossEntropy(_OnMatrices):
     def __post_init__(self) -> None:
         _check.positive("SinkhornCrossEntropy", "temperature", self.temperature)
         _check.positive("SinkhornCrossEntropy", "tolerance", self.tolerance)
-        _check.positive("SinkhornCrossEntropy", "num_iters", self.num_iters)
+        _check.count("SinkhornCrossEntropy", "num_iters", self.num_iters)
 
     def cost(
         self, scores: Float[Tensor, "batch entries"], target: Float[Tensor, "batch n n"]

@@ -43,7 +43,7 @@ class Negatives:
 
     def __post_init__(self) -> None:
         if self.count is not None:
-            _check.positive("Negatives", "count", self.count)
+            _check.count("Negatives", "count", self.count)
         _check.one_of("Negatives", "choice", self.choice, get_args(Choice))
         _check.one_of("Negatives", "views", self.views, get_args(Among))
 
@@ -189,10 +189,15 @@ def positive_views(
 
     Raises:
         TypeError: embeddings are not floating point.
-        ValueError: the shapes do not fit, an anchor has no positive, or there is no other image.
+        ValueError: the shapes do not fit, or an anchor has no positive.
     """
     _check.floating(function, "anchors", anchors)
     _check.floating(function, "candidates", candidates)
+    for name, views in (("anchors", anchors), ("candidates", candidates)):
+        if views.ndim != 3:
+            raise ValueError(f"{function}: `{name}` must be (views, images, d); got {tuple(views.shape)}.")
+    first = _check.count(function, "first", first, least=0)
+    positives = positives if positives is None else _check.count(function, "positives", positives, least=0)
     m, b, d = anchors.shape
     if candidates.shape[::2] != (m, d) or not 0 <= first <= candidates.shape[1] - b:
         raise ValueError(
@@ -205,6 +210,4 @@ def positive_views(
             f"{function}: an anchor needs another view of its image: `positives` must be 2 or more, and at most the "
             f"{m} views there are; got {count}."
         )
-    if candidates.shape[1] < 2:
-        raise ValueError(f"{function}: an anchor needs another image to be compared with; got 1. Use larger batches.")
     return [[other for other in range(count) if other != view] for view in range(m)]

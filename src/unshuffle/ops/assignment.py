@@ -79,7 +79,7 @@ def assign(
     if torch.compiler.is_compiling():
         outside = torch.compiler.disable(_assign)  # breaks the graph
         return outside(scores.detach(), mask)  # pyright: ignore[reportCallIssue]
-    if _native.transformed():
+    if torch._C._are_functorch_transforms_active():
         answer = _Transformed.apply(scores, mask)
         assert isinstance(answer, Tensor)  # `apply` has no return type
         return answer

@@ -65,6 +65,11 @@ class Samples:
         keeps_shares: bool,
     ) -> None:
         self.function, self.power, self.group = function, power, group
+        if not isinstance(matrix, Tensor) and (isinstance(matrix, str | bytes) or not hasattr(matrix, "__len__")):
+            raise TypeError(
+                f"{function}: `log_probabilities` must be a torch.Tensor, or a sequence of them; "
+                f"got {type(matrix).__name__}."
+            )
         self.chunks = [matrix] if isinstance(matrix, Tensor) else matrix
         if not len(self.chunks):
             raise ValueError(f"{function}: `log_probabilities` must hold at least one chunk, of 0 rows or more; got 0.")

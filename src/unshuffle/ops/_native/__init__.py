@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unshuffle import _compiled
 from unshuffle._compiled import disabled as disabled
+from unshuffle._compiled import traced as traced
 from unshuffle._compiled import transformed as transformed
 
 FOLDER = Path(__file__).parent
