@@ -118,7 +118,7 @@ def run_demo(place: Path, demo: Demo, *, reporter: Reporter) -> list[Result]:
 def _open(place: Path, demo: Demo) -> None:
     """Makes the demo's folder, or finds it made."""
     if place.is_dir() and any(place.iterdir()):
-        stored = folder.read(place).recipe if (place / folder.RECIPE).exists() else None
+        stored = folder.read(place, kind=object).recipe if (place / folder.RECIPE).exists() else None
         if not isinstance(stored, Demo):
             raise folder.RunError(f"{place} holds something else than a demo; give another --out.")
         if stored != demo:
