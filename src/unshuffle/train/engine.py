@@ -33,6 +33,7 @@ from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder, online
 from unshuffle.train.journal import Journal
 from unshuffle.train.launching import launched
+from unshuffle.train.lock import RunLock
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
@@ -134,12 +135,21 @@ def train(
     )  # fmt: skip
     fabric = launched(machine)
 
-    def opened() -> Path:
-        return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
+    lock = RunLock()  # held by the first process, for all
 
-    place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
-    run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
-    run.train(training, held_out, resume=resume)
+    def opened() -> Path:
+        if resume:
+            return folder.reopen(out, lock=lock)
+        return folder.create(out, recipe, machine, data=data, title=title, lock=lock)
+
+    try:
+        place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
+        if lock.missing:
+            reporter.say(lock.missing)
+        run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+        run.train(training, held_out, resume=resume)
+    finally:
+        lock.release()
     return Trained(place, encoder, fabric.is_global_zero)
 
 
@@ -355,14 +365,27 @@ class _Run:
             "method": method, "optimizer": self.optimizer.state_dict(), "step": done, "best": self.best,
             "samples": self.samples, "seconds": time.monotonic() - self.began,
         }  # fmt: skip
-        on_leader(lambda: checkpoints.save(folder.checkpoint(self.place, name), state), self.fabric.device)
+
+        def save() -> None:
+            cast(Journal, self.journal).sync()  # a run goes on after the rows that its checkpoint counts on
+            checkpoints.save(folder.checkpoint(self.place, name), state)
+
+        on_leader(save, self.fabric.device)
 
     def _restore(self) -> None:
-        """Loads the last checkpoint, if there is one."""
-        path = folder.checkpoint(self.place)
-        if not path.exists():
+        """Loads the last checkpoint, or the one before it where that is damaged; nothing where there is none."""
+        newest = on_leader(lambda: checkpoints.newest(self.place / folder.CHECKPOINTS), self.fabric.device)
+        path, words = cast(checkpoints.Newest, everywhere(newest)[0])
+        if words:
+            self.reporter.say(words)
+        if path is None:
             return
-        state = checkpoints.load(path)
+        state, error = {}, None
+        try:
+            state = checkpoints.load(path)
+        except (OSError, checkpoints.BadCheckpoint) as failure:
+            error = failure
+        share_failure(error, self.fabric.device)
         try:
             self.plan.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
