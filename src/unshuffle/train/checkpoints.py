@@ -70,9 +70,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def _keep(last: Path) -> None:
     """Makes ``last.pt`` the previous checkpoint too, before it is replaced."""
     previous = last.with_name(PREVIOUS)
-    check_file(previous)
-    if check_file(last) is None:
-        return
+    if check_file(last) is None or (check_file(previous) is not None and os.path.samefile(last, previous)):
+        return  # the second: a process was killed between here and the replacement
     link = last.with_name(f".unshuffle-{secrets.token_hex(16)}.part")
     try:
         os.link(last, link)
@@ -91,9 +90,12 @@ def newest(folder: Path) -> Newest:
         folder: with the checkpoints.
 
     Raises:
-        BadCheckpoint: the newest is damaged and there is no other, or it holds something else than a state.
+        Damaged: the newest is damaged and there is no other that is whole.
+        UnsafePath: one of them is a link.
     """
     last, previous = folder / LAST, folder / PREVIOUS
+    for path in (last, previous):  # both will be written
+        check_file(path)
     if not last.exists():
         if not previous.exists():
             return Newest(None)

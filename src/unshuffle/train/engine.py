@@ -29,6 +29,7 @@ from unshuffle.data.loaders import (
     seed_everything,
 )
 from unshuffle.evals import labellings
+from unshuffle.evals.described import without_downloads
 from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder, online
 from unshuffle.train.journal import Journal
@@ -126,7 +127,8 @@ def train(
     training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
     shape = item_shape(training)
     seed_everything(mix(recipe.seed, 0))
-    plan = recipe.build(shape, net)
+    # A checkpoint holds all weights: nothing that a recipe, perhaps a stranger's, names is downloaded for them.
+    plan = (without_downloads(recipe) if resume and folder.has_checkpoint(out) else recipe).build(shape, net)
     if hasattr(plan.method, "begin"):
         cast(Any, plan.method).begin(*places(training), mix(recipe.seed, 2))
     encoder = Encoder(

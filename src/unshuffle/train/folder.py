@@ -181,6 +181,11 @@ def checkpoint(folder: str | Path, name: str = "last") -> Path:
     return Path(folder) / CHECKPOINTS / f"{name}.pt"
 
 
+def has_checkpoint(folder: str | Path | None) -> bool:
+    """Whether a run has saved a state to go on from."""
+    return folder is not None and any(checkpoint(folder, name).exists() for name in ("last", "previous"))
+
+
 def _next_folder(parent: Path, name: str) -> Path:
     """Makes ``runs/name-1``, ``runs/name-2``, …: the first that does not exist."""
     number, name = 1, re.sub(r"[^\w.]+", "-", name.lower().removesuffix("recipe"))
