@@ -70,7 +70,7 @@ def test_the_folder_of_a_new_name_is_synced_and_so_is_that_of_a_new_folder(tmp_p
 def test_a_link_is_refused_whether_it_leads_anywhere_or_not(target, tmp_path):
     (tmp_path / "there").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / target)
-    for action in (write, make_room, make_subfolder, lambda path: open(path, "a", opener=_files.no_follow)):
+    for action in (write, make_room, make_subfolder, lambda path: _files.no_follow(str(path), os.O_WRONLY)):
         with pytest.raises(UnsafePath, match=r"link is a symbolic link.*Delete the link"):
             action(tmp_path / "link")
     assert (tmp_path / "there").read_text() == "mine"
