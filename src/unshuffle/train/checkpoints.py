@@ -168,6 +168,8 @@ def _check_records(file: Any, size: int) -> None:
         records = archive.infolist()
         if any(record.compress_type != zipfile.ZIP_STORED for record in records):
             raise ValueError("a record is compressed, which PyTorch's never are")
+        if any(record.is_dir() or record.external_attr & 0x10 for record in records):
+            raise ValueError("a record is marked as a folder, which PyTorch would read as nothing")
         if sum(record.file_size for record in records) > size:
             raise ValueError("its records are larger than the file")
         for record in records:
