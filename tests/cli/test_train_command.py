@@ -30,6 +30,7 @@ def test_a_run_has_all_its_files(trained):
         "encoder.json",
         "encoder.safetensors",
         "report.html",
+        ".train.lock",
     }
     assert files(trained) == expected
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import make_room, write_atomically
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 from unshuffle.cli.where import Where, opened
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         raise ValueError(
             f"--out {options.out} is a folder; give the table's file, for example {options.out}/a.parquet."
         )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    make_room(options.out)
     reading = options.reading
     encoder = reading.encoder(options.run)
     dataset = opened(encoder, options.data, options.where.layout())

@@ -90,8 +90,10 @@ def run(arguments: list[str]) -> int:
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
     from unshuffle.evals import supersede
     from unshuffle.report import tables, write_report
+    from unshuffle.train.folder import refuse_links
     from unshuffle.train.progress import Terminal
 
+    refuse_links(options.run)  # before hours of measuring, not after
     encoder = options.reading.encoder(options.run)
     records = _measured(encoder, options, Terminal())
     supersede(options.run, [*records.results, *records.figures])

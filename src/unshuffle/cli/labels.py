@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import make_room, write_atomically
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.runs import stored
 
@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"{options.run} found no labels: train sela, kmeans, or another self-labelling recipe.")
     names = _names(trained, options.data, state["labels"].shape[1])
     columns = table(names, state["labels"], state["confidences"])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    make_room(options.out)
     _write(options.out, columns)
     heads, labelled = len(state["labels"]), int((state["labels"][0] >= 0).sum())
     print(f"Labels of {labelled} of {len(names)} samples, {heads} a sample, in {options.out}.")

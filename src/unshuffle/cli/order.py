@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import check_file, make_folder, write_atomically
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 from unshuffle.cli.where import opened
@@ -55,6 +55,8 @@ def run(arguments: list[str]) -> int:
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_others(encoder)
+    for name in (TABLE, SHEET):
+        check_file(options.out / name)
     dataset = opened(encoder, options.data)
     terminal = Terminal()
     skipped = reading.skip_log(terminal)
@@ -63,7 +65,7 @@ def run(arguments: list[str]) -> int:
             encoder, dataset, seed=options.seed, batch_size=reading.batch_size, workers=reading.workers,
             skipped=skipped, progress=progress,
         )  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     written = [_write_table(options.out / TABLE, ordered, dataset.names)]
     if options.sheet:
         written.append(_write_sheet(encoder, dataset, ordered, options))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import check_file, make_room, write_atomically
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 from unshuffle.cli.where import opened
@@ -73,6 +73,7 @@ def _refuse(options: SearchOptions) -> None:
     for query in options.query:
         if not query.is_file():
             raise ValueError(f"no file '{query}' to find the like of.")
+    check_file(options.out)
     if options.count < 1:
         raise ValueError(f"--count must be 1 or more; got {options.count}.")
     if options.out.suffix.lower() != ".png":
@@ -141,5 +142,5 @@ def _write_sheet(
         as_pixels(torch.stack(queries).float() / 255), found, similarity,
         names=[path.name for path in options.query], found_names=names,
     )  # fmt: skip
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    make_room(options.out)
     write_atomically(options.out, lambda file: file.write(png))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import struct
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from unshuffle._files import write_atomically
 from unshuffle.report.figures import draw, draw_curve
 from unshuffle.report.read import Metrics, RunFolder, read_arrays, read_run
 from unshuffle.report.sweeps import draw_sweep, sweeps
@@ -89,16 +89,12 @@ def write_report(folder: Path) -> Path:
 
     Raises:
         ValueError: ``folder`` holds none of recipe.json, results.jsonl and metrics.csv.
+        UnsafePath: its report.html is a link.
     """
     page = render(read_run(folder))
     path = Path(folder) / "report.html"
-    half_done = path.with_name(f".report-{os.getpid()}.tmp")
-    try:
-        # Replaced: JSON can spell half a character, which UTF-8 cannot.
-        half_done.write_bytes(page.encode("utf-8", errors="replace"))
-        os.replace(half_done, path)
-    finally:
-        half_done.unlink(missing_ok=True)
+    # Replaced: JSON can spell half a character, which UTF-8 cannot.
+    write_atomically(path, lambda file: file.write(page.encode("utf-8", errors="replace")))
     return path
 
 

@@ -29,10 +29,12 @@ from unshuffle.data.loaders import (
     seed_everything,
 )
 from unshuffle.evals import labellings
+from unshuffle.evals.described import without_downloads
 from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder, online
 from unshuffle.train.journal import Journal
 from unshuffle.train.launching import launched
+from unshuffle.train.lock import RunLock
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
@@ -125,7 +127,8 @@ def train(
     training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
     shape = item_shape(training)
     seed_everything(mix(recipe.seed, 0))
-    plan = recipe.build(shape, net)
+    # A checkpoint holds all weights: nothing that a recipe, perhaps a stranger's, names is downloaded for them.
+    plan = (without_downloads(recipe) if resume and folder.has_checkpoint(out) else recipe).build(shape, net)
     if hasattr(plan.method, "begin"):
         cast(Any, plan.method).begin(*places(training), mix(recipe.seed, 2))
     encoder = Encoder(
@@ -134,12 +137,21 @@ def train(
     )  # fmt: skip
     fabric = launched(machine)
 
-    def opened() -> Path:
-        return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
+    lock = RunLock()  # held by the first process, for all
 
-    place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
-    run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
-    run.train(training, held_out, resume=resume)
+    def opened() -> Path:
+        if resume:
+            return folder.reopen(out, lock=lock)
+        return folder.create(out, recipe, machine, data=data, title=title, lock=lock)
+
+    try:
+        place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
+        if lock.missing:
+            reporter.say(lock.missing)
+        run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+        run.train(training, held_out, resume=resume)
+    finally:
+        lock.release()
     return Trained(place, encoder, fabric.is_global_zero)
 
 
@@ -355,14 +367,27 @@ class _Run:
             "method": method, "optimizer": self.optimizer.state_dict(), "step": done, "best": self.best,
             "samples": self.samples, "seconds": time.monotonic() - self.began,
         }  # fmt: skip
-        on_leader(lambda: checkpoints.save(folder.checkpoint(self.place, name), state), self.fabric.device)
+
+        def save() -> None:
+            cast(Journal, self.journal).sync()  # a run goes on after the rows that its checkpoint counts on
+            checkpoints.save(folder.checkpoint(self.place, name), state)
+
+        on_leader(save, self.fabric.device)
 
     def _restore(self) -> None:
-        """Loads the last checkpoint, if there is one."""
-        path = folder.checkpoint(self.place)
-        if not path.exists():
+        """Loads the last checkpoint, or the one before it where that is damaged; nothing where there is none."""
+        newest = on_leader(lambda: checkpoints.newest(self.place / folder.CHECKPOINTS), self.fabric.device)
+        path, words = cast(checkpoints.Newest, everywhere(newest)[0])
+        if words:
+            self.reporter.say(words)
+        if path is None:
             return
-        state = checkpoints.load(path)
+        state, error = {}, None
+        try:
+            state = checkpoints.load(path)
+        except (OSError, checkpoints.BadCheckpoint) as failure:
+            error = failure
+        share_failure(error, self.fabric.device)
         try:
             self.plan.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
