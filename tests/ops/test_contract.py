@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
 from contract import CASES, CLAIMS, KINDS, MATRIX, MEMBERSHIPS, RANKS, SORTED, Case, Claim, Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -772,7 +773,9 @@ def test_compiled_with_a_mask_it_gives_the_same(case):
 def test_soft_ranks_compile_to_machine_code():
     (case,) = (case for case in CASES if case.name == "soft_rank[l2]")
 
-    assert_compiles(case, "inductor")
+    # What was kept of an earlier run may be for other instructions, and is taken without a look at them.
+    with torch._inductor.config.patch(force_disable_caches=True):
+        assert_compiles(case, "inductor")
 
 
 @not_under_the_type_checker
