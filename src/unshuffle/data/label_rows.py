@@ -1,4 +1,4 @@
-"""A table of file names and values, CSV or Parquet: its columns found by name, its values as plain words and numbers."""
+"""A table of file names and values, CSV or Parquet: columns are found by name, values are plain words and numbers."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from unshuffle._names import encodable
+from unshuffle.report import fonts
 from unshuffle.report.figures import draw, draw_curve
 from unshuffle.report.read import Metrics, RunFolder, read_arrays, read_run
 from unshuffle.report.sweeps import draw_sweep, sweeps
@@ -94,8 +96,7 @@ def write_report(folder: Path) -> Path:
     path = Path(folder) / "report.html"
     half_done = path.with_name(f".report-{os.getpid()}.tmp")
     try:
-        # Replaced: JSON can spell half a character, which UTF-8 cannot.
-        half_done.write_bytes(page.encode("utf-8", errors="replace"))
+        half_done.write_bytes(encodable(page).encode())  # JSON can spell half a character, which UTF-8 cannot
         os.replace(half_done, path)
     finally:
         half_done.unlink(missing_ok=True)
@@ -104,12 +105,15 @@ def write_report(folder: Path) -> Path:
 
 def render(run: RunFolder) -> str:
     """Returns the page of a run as HTML text."""
+    fonts.note()  # what earlier pictures lacked is none of this page's concern
     sections = {
         "Results": _results(run),
         "Learning curves": _curves(run.metrics),
         "Pictures": _pictures(run),
         "How this was made": _origin(run),
     }
+    lacking = fonts.note()
+    notes = run.notes if lacking is None else [*run.notes, lacking]
     links = "".join(f'<a href="#{_anchor(name)}">{name}</a>' for name in sections)
     body = "\n".join(
         f'<section id="{_anchor(name)}">\n<h2>{name}</h2>\n{html}\n</section>' for name, html in sections.items()
@@ -129,7 +133,7 @@ def render(run: RunFolder) -> str:
 <header>
 {_header(run)}
 <nav aria-label="Sections">{links}</nav>
-{_note(run.notes)}
+{_note(notes)}
 </header>
 {body}
 </main>
