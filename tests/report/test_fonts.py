@@ -17,7 +17,8 @@ from unshuffle.report.sheet import draw_sheet
 
 NAMES = [
     "猫.png", "고양이.png", "😀.png", "\ue000.png", "caf\udce9.png", "a\nb.png", "a\tb.png", "\x1b[31mred.png",
-    "-rf.png", "\u202egnp.png", "=1+1.png", "<b>&.png", "$\\frac{$.png", "x" * 250, "猫" * 80, "_hidden", "", "عربى", "e\u0301",
+    "-rf.png", "\u202egnp.png", "=1+1.png", "<b>&.png", "$\\frac{$.png", "x" * 250, "猫" * 80, "_hidden", "", "عربى",
+    "e\u0301",
 ]  # fmt: skip
 
 

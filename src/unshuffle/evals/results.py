@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from unshuffle._files import write_atomically
+from unshuffle._names import encodable
 from unshuffle.types import Figure, Result
 
 
@@ -79,8 +80,9 @@ def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
     text = "".join(_line(record) + "\n" for record in records).encode()
     path = Path(folder) / "results.jsonl"
     renewed = {_subject(r._asdict()) for r in records}
-    old = path.read_text().splitlines() if path.exists() else []
-    kept = "".join(line + "\n" for line in old if _parsed_subject(line) not in renewed).encode()
+    # As bytes: what a stranger's line holds goes back as it was. JSON escapes no U+2028, so lines end at b"\n" alone.
+    old = path.read_bytes().split(b"\n") if path.exists() else []
+    kept = b"".join(line + b"\n" for line in old if line and _parsed_subject(line) not in renewed)
     write_atomically(path, lambda file: file.write(kept + text))
 
 
@@ -89,7 +91,7 @@ def _subject(fields: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(fields.get(key) for key in ("task", "metric", "data", "file"))
 
 
-def _parsed_subject(line: str) -> tuple[Any, ...] | None:
+def _parsed_subject(line: bytes) -> tuple[Any, ...] | None:
     try:
         fields = json.loads(line)
     except ValueError:
@@ -99,14 +101,19 @@ def _parsed_subject(line: str) -> tuple[Any, ...] | None:
 
 def _line(record: Result | Figure) -> str:
     if isinstance(record, Figure):
-        return json.dumps({"record": "figure", **record._asdict()}, ensure_ascii=False)
+        return json.dumps({"record": "figure", **_encodable(record._asdict())}, ensure_ascii=False)
     if not math.isfinite(record.value):
         raise ValueError(
             f"supersede: `value` of a result must be finite; got {record.value} for the {record.metric} of task "
             f"{record.task!r}, layer {record.layer!r}, n {record.n}, seed {record.seed}. Look at what was measured."
         )
     plain = {"value": float(record.value), "n": int(record.n), "seed": int(record.seed)}
-    return json.dumps({"record": "result", **record._asdict(), **plain}, ensure_ascii=False)
+    return json.dumps({"record": "result", **_encodable(record._asdict()), **plain}, ensure_ascii=False)
+
+
+def _encodable(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same, with what no file can hold escaped: names of folders and flags may be any bytes."""
+    return {name: encodable(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def _command() -> str:
