@@ -215,7 +215,7 @@ def test_a_run_that_never_ended_has_no_encoder(tmp_path, photos, call):
 
 
 def test_embed_looks_before_it_works(trained, photos, tmp_path, call):
-    refused(call("embed", trained, "--data", photos, "--out", tmp_path), 1, "is a folder; give the table's file")
+    refused(call("embed", trained, "--data", photos, "--out", tmp_path), 1, "is a folder; give a file in it")
     refused(call("embed", trained, "--data", photos, "--device", "abacus"), 1, "--device abacus cannot be had here")
     refused(call("embed", trained, "--data", tmp_path / "none"), 1, "no folder")
 

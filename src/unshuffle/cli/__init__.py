@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 from importlib.metadata import version
@@ -25,6 +26,7 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns 0, 1 after an explained failure, 2 for a wrong call, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else argv
+    _print_any_name()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0
@@ -36,6 +38,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"unshuffle: no command {name!r}. Known: {', '.join(COMMANDS)}. See unshuffle --help.", file=sys.stderr)
         return 2
     return _run(name, rest)
+
+
+def _print_any_name() -> None:
+    """Lets a terminal that cannot show a character show its escape: names of files may hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(name: str, arguments: list[str]) -> int:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from unshuffle._files import make_room, write_atomically
+from unshuffle._files import make_room
+from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 from unshuffle.cli.where import Where, opened
@@ -26,7 +27,8 @@ class EmbedOptions:
     """Folder, .zip, .tar or folder of .tar with samples such as the run was trained on."""
     where: Annotated[Where, tyro.conf.arg(name="")] = Where()
     out: Path = Path("features.parquet")
-    """Table to write: name, label and features, one row a sample."""
+    """File to write, one row a sample: .parquet or .csv (name, label, features), .npz (arrays of these), or .npy (the
+    features alone, and the names in a .names.txt beside it)."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
 
@@ -34,13 +36,10 @@ def run(arguments: list[str]) -> int:
     """The command."""
     options = parse(EmbedOptions, command="embed", arguments=arguments, description="Embeds every sample of a folder.")
     from unshuffle.evals.embed import embed_dataset
+    from unshuffle.evals.feature_files import WRITERS, write_features
     from unshuffle.train.progress import Terminal
 
-    if options.out.is_dir():
-        raise ValueError(
-            f"--out {options.out} is a folder; give the table's file, for example {options.out}/a.parquet."
-        )
-    make_room(options.out)
+    check_file(options.out, tuple(WRITERS))
     reading = options.reading
     encoder = reading.encoder(options.run)
     dataset = opened(encoder, options.data, options.where.layout())
@@ -53,9 +52,11 @@ def run(arguments: list[str]) -> int:
         )  # fmt: skip
     names = [dataset.names[i] for i in features.index]
     labels = None if features.labels is None else _told(features.labels, dataset.classes)
-    _write(options.out, features.vectors["features"], names, labels)
+    make_room(options.out)
+    written = write_features(options.out, features.vectors["features"], names, labels)
     size = features.vectors["features"].shape[1]
-    print(f"{len(names)} {dataset.source.noun}s x {size} features in {options.out}. {skipped.summary()}")
+    places = " and ".join(map(str, written))
+    print(f"{len(names)} {dataset.source.noun}s x {size} features in {places}. {skipped.summary()}")
     return 0
 
 
@@ -67,14 +68,3 @@ def _told(labels: np.ndarray, classes: Sequence[str]) -> list[Any]:
     if labels.ndim == 2:
         return [[name for name, there in zip(classes, row) if there == 1] for row in labels]
     return [classes[i] if i >= 0 else None for i in labels] if classes else labels.tolist()
-
-
-def _write(path: Path, vectors: np.ndarray, names: list[str], labels: list[Any] | None) -> None:
-    """A Parquet table with columns name, label (where known) and features, a list of float32."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    flat = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
-    columns = {"name": pa.array(names)} | ({} if labels is None else {"label": pa.array(labels)})
-    columns["features"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import tyro
 
 from unshuffle._files import make_room, write_atomically
+from unshuffle._names import escape_name
+from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.runs import stored
 
@@ -42,8 +44,7 @@ def run(arguments: list[str]) -> int:
     )
     from unshuffle.train import checkpoints, folder
 
-    if options.out.suffix.lower() not in SUFFIXES or options.out.is_dir():
-        raise ValueError(f"--out must be a {' or a '.join(SUFFIXES)} file; got {options.out}.")
+    check_file(options.out, SUFFIXES)
     trained, path = stored(options.run), folder.checkpoint(options.run)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {str(path)!r}: the run has saved nothing yet; let it train on.")
@@ -72,7 +73,7 @@ def table(names: Sequence[str], labels: Tensor, confidences: Tensor) -> dict[str
 
     samples, heads = (labels.T >= 0).nonzero().unbind(1)
     return {
-        "file": np.array(names, dtype=object)[samples.numpy()],
+        "file": np.array([escape_name(name) for name in names], dtype=object)[samples.numpy()],
         "head": heads.int().numpy(),
         "label": labels.T[samples, heads].int().numpy(),
         "confidence": confidences.T[samples, heads].float().numpy(),

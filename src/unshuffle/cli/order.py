@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from unshuffle._files import check_file, make_folder, write_atomically
+from unshuffle._files import make_folder, write_atomically
+from unshuffle._names import escape_name
+from unshuffle.cli.outputs import check_file, check_folder
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 from unshuffle.cli.where import opened
@@ -46,17 +48,17 @@ def run(arguments: list[str]) -> int:
     text = "Puts the images of a folder in the order that a run has learnt, weak to strong."
     options = parse(OrderOptions, command="order", arguments=arguments, description=text)
     from unshuffle.evals.ranking import put_in_order, refuse_others
+    from unshuffle.report import fonts
     from unshuffle.train.progress import Terminal
 
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is a file; give a folder.")
+    check_folder(options.out)
     if options.sheet < 0:
         raise ValueError(f"--sheet must be 0 images or more; got {options.sheet}.")
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_others(encoder)
     for name in (TABLE, SHEET):
-        check_file(options.out / name)
+        check_file(options.out / name, (Path(name).suffix,))
     dataset = opened(encoder, options.data)
     terminal = Terminal()
     skipped = reading.skip_log(terminal)
@@ -72,6 +74,8 @@ def run(arguments: list[str]) -> int:
     noun = f"{dataset.source.noun}s"
     print(f"{len(ordered.index)} {noun}, weak to strong, in {' and '.join(map(str, written))}.")
     print(f"{ordered.how} {skipped.summary()}")
+    if (lacking := fonts.note()) is not None:
+        print(lacking)
     return 0
 
 
@@ -81,7 +85,7 @@ def _write_table(path: Path, ordered: Ordered, names: list[str]) -> Path:
     table = csv.writer(text)
     table.writerow(["file", "rank", "score"])
     for rank, (index, score) in enumerate(zip(ordered.index, ordered.scores), start=1):
-        table.writerow([names[index], rank, f"{score:.6g}"])
+        table.writerow([escape_name(names[index]), rank, f"{score:.6g}"])
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
     return path
 

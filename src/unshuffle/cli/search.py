@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from unshuffle._files import check_file, make_room, write_atomically
+from unshuffle._files import make_room, write_atomically
+from unshuffle._names import escape_name
+from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 from unshuffle.cli.where import opened
@@ -42,6 +44,7 @@ def run(arguments: list[str]) -> int:
     text = "Finds what lies nearest to a file of one's own in a run's embedding, by cosine similarity."
     options = parse(SearchOptions, command="search", arguments=arguments, description=text)
     from unshuffle.evals.embed import embed_dataset
+    from unshuffle.report import fonts
     from unshuffle.train.progress import Terminal
 
     _refuse(options)
@@ -63,6 +66,8 @@ def run(arguments: list[str]) -> int:
     if len(encoder.item_shape) == 3 and encoder.item_shape[0] in (1, 3) and bank.source.noun == "image":
         _write_sheet(options, bank, queries, features.index[found.index], found.similarity, names)
         print(f"contact sheet: {options.out}")
+        if (lacking := fonts.note()) is not None:
+            print(lacking)
     print(skipped.summary())
     return 0
 
@@ -73,11 +78,9 @@ def _refuse(options: SearchOptions) -> None:
     for query in options.query:
         if not query.is_file():
             raise ValueError(f"no file '{query}' to find the like of.")
-    check_file(options.out)
     if options.count < 1:
         raise ValueError(f"--count must be 1 or more; got {options.count}.")
-    if options.out.suffix.lower() != ".png":
-        raise ValueError(f"--out {options.out} must be a .png, for example found.png.")
+    check_file(options.out, (".png",))
 
 
 def _read(source: Any, path: Path) -> Tensor:
@@ -123,9 +126,9 @@ def _found(bank: np.ndarray, queries: np.ndarray, itself: np.ndarray, count: int
 
 def _tell(queries: tuple[Path, ...], names: list[list[str]], similarity: np.ndarray) -> None:
     for query, found, similar in zip(queries, names, similarity):
-        print(f"nearest to {query}:")
+        print(f"nearest to {escape_name(str(query))}:")
         for place, (name, value) in enumerate(zip(found, similar), start=1):
-            print(f"  {place:>3}  {value:6.3f}  {name}")
+            print(f"  {place:>3}  {value:6.3f}  {escape_name(name)}")
 
 
 def _write_sheet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from unshuffle._files import make_room, write_atomically
+from unshuffle._names import escape_name
+from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse, usable_device
 
 if TYPE_CHECKING:
@@ -55,19 +58,22 @@ def _kind(out: Path) -> str:
     """The format that a picture's name asks for.
 
     Raises:
-        ValueError: none is known by that name.
+        ValueError: none is known by that name, or it holds no colours, or the place cannot be written.
     """
     from PIL import Image
 
-    kind = Image.registered_extensions().get(out.suffix.lower())
-    if kind is None or kind not in Image.SAVE:
-        raise ValueError(f"--out {out} must be a picture, for example solved.png.")
+    kind = Image.registered_extensions().get(out.suffix.lower(), "")
+    try:
+        Image.new("RGB", (8, 8)).save(io.BytesIO(), format=kind or None)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"--out {out} must be a picture, for example solved.png.") from error
+    check_file(out, (out.suffix.lower(),))
     return kind
 
 
 def _tell(puzzle: Puzzle, order: list[int], columns: int) -> None:
     """The names of the tiles, row by row, as they now lie."""
-    names = [puzzle.names[item] for item in order]
+    names = [escape_name(puzzle.names[item]) for item in order]
     width = max(map(len, names))
     print("The tiles, row by row (of a picture they are counted from 1, left to right and top to bottom):")
     for start in range(0, len(names), columns):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from unshuffle._names import escape_name
 from unshuffle.data.class_folders import folder_classes
 from unshuffle.data.described import described_classes
-
-NAME_COLUMNS = ("name", "file", "filename", "path")
+from unshuffle.data.label_rows import LabelRows, read_rows
+from unshuffle.data.match import match_rows, tidy_row
 
 
 class Labels(NamedTuple):
@@ -37,15 +38,18 @@ def labels_of(names: Sequence[str], table: Path | None = None, column: str | Non
     Args:
         names: of the files, '/'-separated.
         table: a ``.csv`` or ``.parquet`` with a column of file names (the first of name, file, filename, path) and one
-            of labels. A row's name may lack the suffix, or leading folders, or have more of these than the file's.
-        column: the column of labels; by default ``label``, or the only one there is beside the names.
+            of labels; see :func:`~unshuffle.data.label_rows.read_rows`. A row's name may lack the suffix, or leading
+            folders, or have more of these than the file's. Rows of other files do not matter.
+        column: the column of labels; by default ``label``, or the only one there is beside the names. Capitals matter
+            only between columns that differ in nothing else.
 
     Returns:
         The classes, in the order of their numbers where all are numbers and else of their names, and a label a file.
 
     Raises:
         FileNotFoundError: there is no such table.
-        ValueError: columns are missing or several, a file has no row, or a row could be that of several files.
+        ValueError: columns are missing or several, a file has no row or no label (an empty cell, NaN, NA or null), a
+            row has surplus cells, or it could be that of several files.
 
     Example:
         >>> labels_of(["photos/cat/1.jpg", "photos/dog/1.jpg", "photos/dog/2.jpg"])
@@ -136,120 +140,81 @@ def _from_folders(names: Sequence[str]) -> Labels:
     return Labels(*folder_labels(names))
 
 
+class Column(NamedTuple):
+    """What a table says of each file, as it is written there; ``place(k)`` tells the cell of file k in words."""
+
+    values: list[object]
+    place: Callable[[int], str]
+
+
 def _from_table(names: Sequence[str], table: Path, column: str | None) -> Labels:
-    return numbered([str(value) for value in column_of(names, table, column)])
+    found = column_of(names, table, column)
+    words = [str(value) for value in found.values]
+    ranks = [_rank(word) for word in words]
+    odd = next((k for k, (word, number, _) in enumerate(ranks) if not word and math.isinf(number)), None)
+    if odd is not None and not any(word for word, _, _ in ranks):
+        raise ValueError(f"{found.place(odd)}: {words[odd]} is no label beside finite numbers: write another.")
+    return numbered(words)
 
 
-def column_of(names: Sequence[str], table: Path, column: str | None) -> list[object]:
-    """What a table says of each file, as it is written there; arguments and errors are those of :func:`labels_of`."""
-    rows, labels = _read(table, column)
-    found = match_rows(names, rows, str(table))
-    missing = [name for name, row in zip(names, found) if row is None or labels[row] in (None, "")]
-    if missing:
-        raise ValueError(
-            f"{str(table)!r} has no label for {missing[0]!r} and {len(missing) - 1} others of {len(names)} files: add "
-            "the rows, or give a folder with labelled files only."
-        )
-    return [labels[row] for row in found if row is not None]
+def column_of(names: Sequence[str], table: Path, column: str | None) -> Column:
+    """What a table says of each file; arguments and errors are those of :func:`labels_of`."""
+    rows = read_rows(table)
+    chosen = _chosen(rows, column)
+    cells = rows.read(chosen)
+    twins: dict[str, list[int]] = {}
+    for number, row in enumerate(rows.names):
+        twins.setdefault(tidy_row(row), []).append(number)
+    found = match_rows(names, rows.names, rows.path)
+    said = [None if row is None else _said(rows, twins[tidy_row(rows.names[row])], chosen, cells) for row in found]
+    if missing := [k for k, row in enumerate(said) if row is None]:
+        raise ValueError(_missing(names, found, missing, rows, chosen))
+    known = cast(list[tuple[int, object]], said)
+    return Column([value for _, value in known], lambda k: f"{rows.path!r}: {rows.where(known[k][0], chosen)}")
 
 
-def match_rows(names: Sequence[str], rows: Sequence[str], table: str) -> list[int | None]:
-    """The row of each file; None where none fits.
+def _said(rows: LabelRows, twins: list[int], column: int, cells: Sequence[object]) -> tuple[int, object] | None:
+    """Which of a file's rows has a label, and the label; None where none has.
 
     Raises:
-        ValueError: a row could be that of several files, or a file's several rows.
+        ValueError: two rows have different ones, or a row cannot be read.
     """
-    exact = {row: number for number, row in enumerate(rows)}
-    by_last: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        by_last.setdefault(row.rpartition("/")[2], []).append(number)
-    found: list[int | None] = []
-    owner: dict[int, str] = {}
-    for name in names:
-        row = exact[name] if name in exact else _closest(name, rows, by_last, table)
-        if row is not None and owner.setdefault(row, name) != name:
-            raise ValueError(
-                f"the row {rows[row]!r} of {table!r} could be that of {owner[row]!r} and of {name!r}: give the files' "
-                "names with their folders and suffixes."
-            )
-        found.append(row)
+    read = [(row, rows.value(row, column, cells[row])) for row in twins]
+    there = [(row, value) for row, value in read if value is not None]
+    other = next(((row, value) for row, value in there if value != there[0][1]), None)
+    if other is not None:
+        raise ValueError(
+            f"{rows.path!r} has two labels for {rows.names[twins[0]]!r}, {there[0][1]!r} and {other[1]!r} "
+            f"({rows.line(there[0][0])} and {rows.line(other[0])}): leave one."
+        )
+    return there[0] if there else None
+
+
+def _missing(
+    names: Sequence[str], found: Sequence[int | None], missing: list[int], rows: LabelRows, column: int
+) -> str:
+    """What to say where files have no label, and what may have led to it."""
+    row = found[missing[0]]
+    where = "" if row is None else f" (of the first, {rows.where(row, column)} is empty, NaN or NA)"
+    text = (
+        f"{rows.path!r} has no label for '{escape_name(names[missing[0]])}' and {len(missing) - 1} others of "
+        f"{len(names)} files{where}: add the rows, or give a folder with labelled files only."
+    )
+    defect = next((told for row in range(len(rows.names)) if (told := rows.defect(row)) is not None), None)
+    return text if defect is None else f"{text} In that table, {defect}."
+
+
+def _chosen(rows: LabelRows, asked: str | None) -> int:
+    """The number of the column of labels."""
+    found = rows.find(asked or "label")
+    named = [number for number, header in enumerate(rows.headers) if header]  # an index of rows has no header
+    if found is None and not asked and len(named) == 1:
+        found = named[0]
+    if found is None:
+        what = f"no column {asked!r}" if asked else "several columns, or none, that could be the labels"
+        lists = f" (and of lists, which are no labels: {', '.join(rows.lists)})" if rows.lists else ""
+        raise ValueError(
+            f"{rows.path!r} has {what}: name one (--label-column); its columns: "
+            f"{', '.join(rows.headers) or 'none'}{lists}."
+        )
     return found
-
-
-def _closest(name: str, rows: Sequence[str], by_last: dict[str, list[int]], table: str) -> int | None:
-    """The one row whose path ends as the file's does, or the other way round, with the file's suffix or without."""
-    stem = name[: name.rindex(".")] if "." in name.rpartition("/")[2] else name
-    fits = {
-        number
-        for known in {name, stem}
-        for number in by_last.get(known.rpartition("/")[2], ())
-        if f"/{known}".endswith(f"/{rows[number]}") or f"/{rows[number]}".endswith(f"/{known}")
-    }
-    if len({rows[number] for number in fits}) > 1:
-        several = " and ".join(repr(rows[number]) for number in sorted(fits)[:2])
-        raise ValueError(f"{name!r} could be the row {several} of {table!r}: give the files' names with their folders.")
-    return min(fits, default=None)
-
-
-def named_columns(table: Path) -> tuple[list[str], dict[str, list[object]]]:
-    """File names, and all other columns of plain values, row by row; errors are those of :func:`labels_of`."""
-    if not table.is_file():
-        raise FileNotFoundError(f"no table {str(table)!r}: give a .csv or .parquet with file names and labels.")
-    kind = table.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise ValueError(f"{str(table)!r} must be a .csv or a .parquet.")
-    columns = _read_csv(table) if kind == ".csv" else _read_parquet(table)
-    names = next((c for known in NAME_COLUMNS for c in columns if c.strip().lower() == known), None)
-    if names is None:
-        raise ValueError(
-            f"{str(table)!r} has no column of file names: call one {' or '.join(NAME_COLUMNS)}; its columns: "
-            f"{', '.join(columns)}."
-        )
-    rows = ["" if row is None else str(row).replace("\\", "/").removeprefix("./") for row in columns[names]]
-    return rows, {name: values for name, values in columns.items() if name != names}
-
-
-def _read(table: Path, column: str | None) -> tuple[list[str], list[object]]:
-    """File names and labels, row by row."""
-    rows, columns = named_columns(table)
-    others = list(columns)
-    chosen = column or ("label" if "label" in others else others[0] if len(others) == 1 else None)
-    if chosen not in others:
-        asked = f"no column {column!r}" if column else "several columns, or none, that could be the labels"
-        raise ValueError(
-            f"{str(table)!r} has {asked}: name one (--label-column); its columns: {', '.join(others) or 'none'}."
-        )
-    _refuse_twins(rows, columns[chosen], str(table))
-    return rows, columns[chosen]
-
-
-def _refuse_twins(rows: list[str], labels: list[object], table: str) -> None:
-    """Refuses one file with two labels."""
-    known: dict[str, object] = {}
-    for row, label in zip(rows, labels):
-        if known.setdefault(row, label) != label:
-            raise ValueError(f"{table!r} has two labels for {row!r}, {known[row]!r} and {label!r}: leave one.")
-
-
-def _read_csv(table: Path) -> dict[str, list[object]]:
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            return {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{str(table)!r} cannot be read as a table in UTF-8: {error}") from error
-
-
-def _read_parquet(table: Path) -> dict[str, list[object]]:
-    """Columns of plain values; embeddings and the like are no labels and are left in the file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(table)
-        plain = [f.name for f in file.schema_arrow if not pa.types.is_nested(f.type)]
-        read = file.read(columns=plain)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{str(table)!r} cannot be read as Parquet: {error}") from error
-    return {name: read[name].to_pylist() for name in plain}

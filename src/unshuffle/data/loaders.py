@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from unshuffle._check import Explained
+from unshuffle._names import escape_name
 from unshuffle.types import Raw
 
 
@@ -277,7 +278,7 @@ class SkipLog:
                 continue
             self.reasons[name] = reason
             if self.say is not None:
-                self.say(f"skipped {name}: {reason}")
+                self.say(f"skipped {escape_name(name)}: {reason}")
         if len(self.reasons) > self.limit:
             raise TooManyUnreadable(f"{self.summary()} The limit is {self.limit} (--max-unreadable).")
 
@@ -285,6 +286,6 @@ class SkipLog:
         """How many were skipped, and the first few by name."""
         if not self.reasons:
             return "Nothing was skipped."
-        first = "; ".join(f"{n} ({r})" for n, r in list(self.reasons.items())[:3])
+        first = "; ".join(f"{escape_name(n)} ({r})" for n, r in list(self.reasons.items())[:3])
         more = f"; and {len(self.reasons) - 3} more" if len(self.reasons) > 3 else ""
         return f"{len(self.reasons)} unreadable: {first}{more}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timezone
 from typing import Any
 
@@ -102,13 +102,14 @@ def rank_words(words: Sequence[str], order: Order, where: str) -> np.ndarray:
     return np.array([place[word] for word in words], dtype=np.float64)
 
 
-def rank_values(values: Sequence[object], where: str) -> np.ndarray:
+def rank_values(values: Sequence[object], where: str, *, place: Callable[[int], str] | None = None) -> np.ndarray:
     """Numbers as they are, and dates in seconds since 1970 (a date without a zone is taken as UTC).
 
     Args:
         values: all numbers, or all dates: ISO 8601 (``2019-07-01``, ``2019-07-01 12:30``, with or without a zone), as
             cameras write it (``2019:07:01 12:30:00``), or Python's own.
         where: they come from, for messages.
+        place: of a value by its number, for messages; None: only ``where`` is known.
 
     Raises:
         ValueError: they are neither, or mixed.
@@ -124,9 +125,18 @@ def rank_values(values: Sequence[object], where: str) -> np.ndarray:
         if None not in found:
             return np.array(found, dtype=np.float64)
     numbers, seconds = ([read(value) is not None for value in values] for read in (_number, _seconds))
-    odd = [repr(v) for v, number, second in zip(values, numbers, seconds) if not number and not second]
-    what = f"{odd[0]} is neither a number nor a date" if odd else "some values are numbers and some are dates"
-    raise ValueError(f"{where}: {what}. Words need an order (--class-orders), dates are written 2019-07-01 12:30:00.")
+    odd = next((k for k, pair in enumerate(zip(numbers, seconds)) if not any(pair)), None)
+    if odd is None:
+        odd = numbers.index(not numbers[0])
+        what = f"some values are numbers and some are dates: {values[0]!r} and {values[odd]!r}"
+    else:
+        what = f"{values[odd]!r} is neither a number nor a date"
+    if isinstance(values[odd], str) and "," in values[odd]:
+        what += ", a decimal point is written as a point"
+    raise ValueError(
+        f"{where if place is None else place(odd)}: {what}. Words need an order (--class-orders), dates are written "
+        "2019-07-01 12:30:00."
+    )
 
 
 def _number(value: object) -> float | None:

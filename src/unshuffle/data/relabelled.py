@@ -14,14 +14,14 @@ from torch.utils.data import Subset
 
 from unshuffle.data.files import FileDataset
 from unshuffle.data.image import Images
-from unshuffle.data.labels import match_rows, named_columns, numbered
+from unshuffle.data.label_rows import LabelRows, read_rows
+from unshuffle.data.labels import numbered
+from unshuffle.data.match import match_rows, tidy_row
 from unshuffle.data.named import Labelled
 from unshuffle.data.pixels import Pixels
 from unshuffle.values import register
 
 HEAD, LABEL = "head", "label"
-NOTHING = ("", None)
-"""What stands where there is no label, beside -1 and what is not a number."""
 MOST_CLASSES = 1_000_000
 """Of a head: numbers beyond are names of something else, such as of photographs."""
 
@@ -43,7 +43,8 @@ def read_heads(table: Path, names: Sequence[str]) -> Heads:
     Args:
         table: a ``.csv`` or ``.parquet`` with a column of file names (the first of name, file, filename, path), a
             column ``label``, and perhaps a column ``head``, of which a file then has a row each. Labels are numbers
-            from 0, or words; an empty one, or -1, is none. Heads are numbers.
+            from 0, or words; an empty one, NaN, NA, null or -1 is none. Heads are numbers. Rows of other files need
+            not be right.
         names: of the samples.
 
     Raises:
@@ -51,24 +52,24 @@ def read_heads(table: Path, names: Sequence[str]) -> Heads:
         ValueError: columns are missing, heads or labels are none, a row could be that of several samples, a sample has
             two labels of one head, or not one sample has a label.
     """
-    rows, columns = named_columns(table)
-    if LABEL not in columns:
-        raise ValueError(f"{str(table)!r} has no column {LABEL!r}; its columns: {', '.join(columns) or 'none'}.")
-    files = list(dict.fromkeys(rows))
-    place = {file: number for number, file in enumerate(files)}
-    where = np.array([place[row] for row in rows], dtype=np.int64)
-    heads = _heads_of(columns.get(HEAD), len(rows), table)
-    order = np.unique(heads).tolist()
-    given, classes = np.full((len(files) + 1, len(order)), -1), []  # the last one is that of samples without a row
-    for number, head in enumerate(order):
-        of_head = np.flatnonzero(heads == head)
-        codes = _codes([columns[LABEL][row] for row in of_head], table)
-        given[where[of_head], number] = codes
-        twin = np.flatnonzero(given[where[of_head], number] != codes)
-        if len(twin):
-            raise ValueError(f"{str(table)!r} has two labels of head {head} for {rows[of_head[twin[0]]]!r}: leave one.")
-        classes.append(int(codes.max()) + 1)
+    rows = read_rows(table)
+    label, head = rows.find(LABEL), rows.find(HEAD)
+    if label is None:
+        raise ValueError(f"{str(table)!r} has no column {LABEL!r}; its columns: {', '.join(rows.headers) or 'none'}.")
+    files = list(dict.fromkeys(map(tidy_row, rows.names)))
     found = match_rows(names, files, str(table))
+    asked = {row for row in found if row is not None}
+    place = {file: number for number, file in enumerate(files)}
+    cells = _cells(rows, label, head, [place[tidy_row(row)] for row in rows.names], asked)
+    given, classes = np.full((len(files) + 1, len(cells)), -1), []  # the last one is that of samples without a row
+    for number, (name, of_head) in enumerate(cells.items()):
+        codes = _codes([cell.label for cell in of_head], table)
+        for cell, code in zip(of_head, codes.tolist()):
+            if cell.file in asked and given[cell.file, number] not in (-1, code) and code != -1:
+                where = f"{str(table)!r}, {rows.line(cell.row)}"
+                raise ValueError(f"{where}: two labels of head {name} for {files[cell.file]!r}: leave one.")
+            given[cell.file, number] = code if code != -1 else given[cell.file, number]
+        classes.append(int(codes.max()) + 1)
     labels = given[[len(files) if row is None else row for row in found]]
     if not (labels >= 0).any():
         raise ValueError(
@@ -76,23 +77,47 @@ def read_heads(table: Path, names: Sequence[str]) -> Heads:
             + (f"its names are such as {files[0]!r}. " if files else "it is empty. ")
             + "Give the data that it was made for."
         )
-    return Heads(labels, tuple(classes), len(files) - len({row for row in found if row is not None}))
+    return Heads(labels, tuple(classes), len(files) - len(asked))
 
 
-def _heads_of(column: Sequence[object] | None, rows: int, table: Path) -> np.ndarray:
-    """The head of each row, all of one where there is no such column."""
-    if column is None:
-        return np.zeros(rows, dtype=np.int64)
-    numbers = [_whole(str(value)) for value in column]
-    if None in numbers:
-        raise ValueError(f"{str(table)!r}: heads must be whole numbers; got {column[numbers.index(None)]!r}.")
-    return np.array(numbers, dtype=np.int64)
+class _Cell(NamedTuple):
+    """What one row says: of which file, by number, and what."""
+
+    row: int
+    file: int
+    label: object | None
 
 
-def _codes(values: Sequence[object], table: Path) -> np.ndarray:
+def _cells(
+    rows: LabelRows, label: int, head: int | None, files: Sequence[int], asked: set[int]
+) -> dict[int, list[_Cell]]:
+    """The rows of each head, in the order of heads; of files that are not asked for only what can be read."""
+    labels, heads = rows.read(label), None if head is None else rows.read(head)
+    found: dict[int, list[_Cell]] = {}
+    for row, file in enumerate(files):
+        try:
+            value = rows.value(row, label, labels[row])
+            number = 0 if head is None or heads is None else _head(rows, row, head, heads[row])
+        except ValueError:
+            if file in asked:
+                raise
+            continue
+        found.setdefault(number, []).append(_Cell(row, file, value))
+    return dict(sorted(found.items()))
+
+
+def _head(rows: LabelRows, row: int, column: int, cell: object) -> int:
+    number = cell if type(cell) is int else _whole(str(rows.value(row, column, cell)))
+    if number is None:
+        where = rows.where(row, column)
+        raise ValueError(f"{rows.path!r}: heads must be whole numbers; got {cell!r} ({where}).")
+    return number
+
+
+def _codes(values: Sequence[object | None], table: Path) -> np.ndarray:
     """The labels of one head as numbers from 0, -1 for none: as they are where all are numbers, else by their words."""
-    known = [value not in NOTHING and value == value for value in values]
-    words = [str(value) for value, there in zip(values, known) if there]
+    known = [value is not None for value in values]
+    words = [str(value) for value in values if value is not None]
     numbers = [number for number in map(_whole, words) if number is not None]
     codes = np.full(len(values), -1, dtype=np.int64)
     codes[known] = np.array(numbers if len(numbers) == len(words) else numbered(words).labels, dtype=np.int64)

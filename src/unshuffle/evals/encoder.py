@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
             (B, d) float32 on the CPU.
 
         Raises:
-            TypeError: a sample is neither a tensor, nor an array, nor a PIL image.
+            TypeError: they are no batch and no list, or a sample is neither a tensor, nor an array, nor a PIL image.
             ValueError: the items have another shape than the training data had.
         """
         return self._vectors(self.net.embed, items, batch_size)  # type: ignore[arg-type]
@@ -168,6 +168,7 @@ class Encoder(nn.Module):
         return next(self.net.parameters())
 
     def _stack(self, items: Tensor | np.ndarray | Sequence[Any]) -> Tensor:
+        _refuse_one_sample(items)
         if isinstance(items, (Tensor, np.ndarray)):
             shape = self._filled(tuple(items.shape))
             self._refuse(shape)
@@ -190,6 +191,8 @@ class Encoder(nn.Module):
         if shape[1:] != self.item_shape:
             wanted = ", ".join(map(str, self.item_shape))
             hint = "" if self.source is None else f" {self.source.any_size}"
+            if shape == self.item_shape:
+                hint = " That is one sample: give a batch of one, items[None]."
             raise ValueError(f"embed: `items` must be (B, {wanted}), as in training; got {shape}.{hint}")
 
     def open(self, root: str | Path, layout: Layout | None = None) -> Any:
@@ -277,6 +280,30 @@ class Encoder(nn.Module):
         write_atomically(folder / WEIGHTS, lambda file: file.write(packed))
         text = json.dumps({"checksum": values.checksum(description), **description}, indent=2).encode()
         write_atomically(folder / DESCRIPTION, lambda file: file.write(text))
+
+
+def _refuse_one_sample(items: Any) -> None:
+    """Refuses what is neither a batch nor a list of samples.
+
+    Raises:
+        TypeError: it is one picture, one path, or nothing that could be gone through.
+    """
+    if isinstance(items, Tensor) or (isinstance(items, np.ndarray) and items.dtype != object):
+        return
+    if hasattr(items, "getbands"):
+        given = "one PIL image: give a list of one, [image]"
+    elif isinstance(items, (str, bytes, Path)):
+        given = f"{items!r:.80}: to embed files, open them, or call encoder.open(folder) or unshuffle embed"
+    elif isinstance(items, np.ndarray):
+        given = "an array of objects: give a list"
+    elif isinstance(items, Mapping) or not isinstance(items, Iterable):
+        given = type(items).__name__
+    else:
+        return
+    raise TypeError(
+        "embed: `items` must be a batch (a tensor or an array with the samples along its first axis), or a list of "
+        f"tensors, arrays or PIL images; got {given}."
+    )
 
 
 def load(folder: str | Path, *, net: nn.Module | None = None, device: str | torch.device = "cpu") -> Encoder:

@@ -22,6 +22,7 @@ import torch
 
 from unshuffle._files import check_file, read_at_most, write_atomically
 from unshuffle._locks import Lock
+from unshuffle._names import encodable
 from unshuffle.types import Figure, Result
 
 LOCK = ".results.lock"
@@ -89,8 +90,7 @@ def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
         {"record": "figure", "kind": "puzzles", "file": "puzzles.npz", "title": "Puzzles", "caption": ""}
     """
     records = list(records)
-    # A name of a file may hold bytes that are no UTF-8: what stands for them is written as JSON escapes it.
-    text = "".join(_line(record) + "\n" for record in records).encode(errors="backslashreplace")
+    text = "".join(_line(record) + "\n" for record in records).encode()
     path = Path(folder) / "results.jsonl"
     renewed = {_subject(r._asdict()) for r in records}
     check_file(path)
@@ -130,14 +130,19 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 def _line(record: Result | Figure) -> str:
     if isinstance(record, Figure):
-        return json.dumps({"record": "figure", **record._asdict()}, ensure_ascii=False)
+        return json.dumps({"record": "figure", **_encodable(record._asdict())}, ensure_ascii=False)
     if not math.isfinite(record.value):
         raise ValueError(
             f"supersede: `value` of a result must be finite; got {record.value} for the {record.metric} of task "
             f"{record.task!r}, layer {record.layer!r}, n {record.n}, seed {record.seed}. Look at what was measured."
         )
     plain = {"value": float(record.value), "n": int(record.n), "seed": int(record.seed)}
-    return json.dumps({"record": "result", **record._asdict(), **plain}, ensure_ascii=False)
+    return json.dumps({"record": "result", **_encodable(record._asdict()), **plain}, ensure_ascii=False)
+
+
+def _encodable(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same, with what no file can hold escaped: names of folders and flags may be any bytes."""
+    return {name: encodable(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def _command() -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from unshuffle.report.fonts import beginning, make_readable
+
 Arrays = Mapping[str, np.ndarray]
 
 INK, WRONG = "#7d8492", "#dd4b3e"
@@ -128,11 +130,12 @@ def palette(count: int) -> list[Any]:
 
 def short(name: str, most: int = 24) -> str:
     """A name as long as a legend holds."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    return beginning(name, most)
 
 
 def finished(figure: Any) -> bytes:
-    """The figure as a PNG."""
+    """The figure as a PNG, all of its text in fonts that have it."""
+    make_readable(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.03)
     return buffer.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from unshuffle.report.canvas import TEN, WRONG, Arrays, board, finished, need, short, style, tile
+from unshuffle.report.fonts import caption
 
 _MOST_QUERIES, _GAP = 12, 0.25
 
@@ -49,7 +50,7 @@ def draw_neighbours(
             y = row * pitch
             tile(axes, queries[row], 0, y, 1.0, frame=TEN[0])
             if names:
-                axes.text(0.5, y + 1.1, _end(names[row]), ha="center", va="center", fontsize=6)
+                axes.text(0.5, y + 1.1, caption(names[row]), ha="center", va="center", fontsize=6)
             for k in range(found.shape[1]):
                 if np.isnan(similarity[row, k]):
                     continue
@@ -58,7 +59,7 @@ def draw_neighbours(
                 tile(axes, found[row, k], x, y, 1.0, frame=WRONG if wrong else None)
                 axes.text(x + 0.5, y + 1.1, f"{similarity[row, k]:.2f}", ha="center", va="center", fontsize=7)
                 if found_names:
-                    axes.text(x + 0.5, y + 1.25, _end(found_names[row][k]), ha="center", va="center", fontsize=6)
+                    axes.text(x + 0.5, y + 1.25, caption(found_names[row][k]), ha="center", va="center", fontsize=6)
         return finished(figure)
 
 
@@ -68,10 +69,6 @@ def _neighbours(arrays: Arrays) -> bytes:
     parts = (part[:_MOST_QUERIES] for part in (queries, found, similarity))
     shown = [short(str(name)) for name in names[:_MOST_QUERIES]]
     return draw_neighbours(*parts, same=same[:_MOST_QUERIES].astype(bool), names=shown)
-
-
-def _end(name: str) -> str:
-    return name if len(name) <= 18 else f"…{name[-17:]}"
 
 
 KINDS: dict[str, Callable[[Arrays], bytes]] = {"neighbours": _neighbours}

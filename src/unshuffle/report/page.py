@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from unshuffle._files import write_atomically
+from unshuffle._names import encodable
+from unshuffle.report import fonts
 from unshuffle.report.figures import draw, draw_curve
 from unshuffle.report.read import Metrics, RunFolder, read_arrays, read_run
 from unshuffle.report.sweeps import draw_sweep, sweeps
@@ -93,19 +95,22 @@ def write_report(folder: Path) -> Path:
     """
     page = render(read_run(folder))
     path = Path(folder) / "report.html"
-    # Replaced: JSON can spell half a character, which UTF-8 cannot.
-    write_atomically(path, lambda file: file.write(page.encode("utf-8", errors="replace")))
+    # JSON can spell half a character, which UTF-8 cannot.
+    write_atomically(path, lambda file: file.write(encodable(page).encode()))
     return path
 
 
 def render(run: RunFolder) -> str:
     """Returns the page of a run as HTML text."""
+    fonts.note()  # what earlier pictures lacked is none of this page's concern
     sections = {
         "Results": _results(run),
         "Learning curves": _curves(run.metrics),
         "Pictures": _pictures(run),
         "How this was made": _origin(run),
     }
+    lacking = fonts.note()
+    notes = run.notes if lacking is None else [*run.notes, lacking]
     links = "".join(f'<a href="#{_anchor(name)}">{name}</a>' for name in sections)
     body = "\n".join(
         f'<section id="{_anchor(name)}">\n<h2>{name}</h2>\n{html}\n</section>' for name, html in sections.items()
@@ -125,7 +130,7 @@ def render(run: RunFolder) -> str:
 <header>
 {_header(run)}
 <nav aria-label="Sections">{links}</nav>
-{_note(run.notes)}
+{_note(notes)}
 </header>
 {body}
 </main>

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unshuffle.report.canvas import board, finished, style, tile
+from unshuffle.report.fonts import caption
 from unshuffle.report.saliency import overlay
 
 _ACROSS, _INCHES = 8, 1.1
@@ -47,10 +48,6 @@ def draw_sheet(
             for row, picture in enumerate(shown):
                 tile(axes, picture, x, y + 1.04 * row, 1.0)
             below = y + 1.04 * len(shown)
-            axes.text(x + 0.5, below + 0.08, _end(names[k]), ha="center", va="center", fontsize=6)
+            axes.text(x + 0.5, below + 0.08, caption(names[k]), ha="center", va="center", fontsize=6)
             axes.text(x + 0.5, below + 0.24, f"{scores[k]:.3g}", ha="center", va="center", fontsize=7)
         return finished(figure)
-
-
-def _end(name: str) -> str:
-    return name if len(name) <= 18 else f"…{name[-17:]}"

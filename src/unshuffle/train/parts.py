@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset, IterableDataset, Subset
 
 from unshuffle.data.loaders import SkipLog, Unreadable, as_item, mix
 
@@ -17,8 +17,18 @@ def split(dataset: Dataset, share: float, *, seed: int) -> tuple[Dataset, Datase
     """Keeps a share of the samples out of training, the same ones for the same seed; none of a tiny data set.
 
     Raises:
+        TypeError: the data set has no length, or its samples cannot be had by number.
         ValueError: there are fewer than two samples.
     """
+    if (
+        not hasattr(dataset, "__len__")
+        or not hasattr(type(dataset), "__getitem__")
+        or isinstance(dataset, IterableDataset)
+    ):
+        raise TypeError(
+            "fit: `dataset` must have `__len__` and `__getitem__`, as batches are drawn by the numbers of samples; got "
+            f"{type(dataset).__name__}. Of an IterableDataset, read the samples into a list, or write them to files."
+        )
     size = len(cast(list, dataset))
     held = int(share * size)
     if size < 2:

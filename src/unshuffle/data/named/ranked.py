@@ -96,10 +96,12 @@ class RankTable:
             ValueError: the table does not fit them, or its values have no order.
         """
         data = _files(root, items)
-        values = column_of(data.names, Path(self.table), self.column)
+        values, place = column_of(data.names, Path(self.table), self.column)
         order = _order(root, self.orders, self.target)
         where = repr(self.table)
-        ranks = rank_values(values, where) if order is None else rank_words(list(map(str, values)), order, where)
+        if order is None:
+            return _ranked(data, Labels((), rank_values(values, where, place=place)))
+        ranks = rank_words(list(map(str, values)), order, where)
         return _ranked(data, Labels((), ranks))
 
 
