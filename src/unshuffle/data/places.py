@@ -45,6 +45,10 @@ class Folder:
         """The file's bytes."""
         return open(self.path(index), "rb")
 
+    def sizes(self) -> list[int]:
+        """Bytes of each file; -1 of one that cannot be asked."""
+        return [_size(f"{self.root}{os.sep}{name}") for name in self.names]
+
 
 class Zip:
     """The entries of a zip, whose list is read once.
@@ -90,6 +94,10 @@ class Zip:
             with zipfile.ZipExtFile(file, "r", entry) as packed:
                 return _Unpacked(packed.read(entry.file_size))  # with its size: a lying entry unpacks no further
 
+    def sizes(self) -> list[int]:
+        """Bytes of each entry once it is unpacked."""
+        return [entry.file_size for entry in self._entries]
+
 
 class Tar:
     """The entries of uncompressed tars, which are walked through once; of one name in one tar, the last counts.
@@ -125,6 +133,17 @@ class Tar:
         """The entry's bytes."""
         number, start, size = self._places[index].tolist()
         return _part(self.archives[number], start, size)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each entry."""
+        return self._places[:, 2].tolist()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def in_order(names: Iterable[str]) -> list[str]:

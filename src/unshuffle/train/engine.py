@@ -8,6 +8,7 @@ one that was not.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ from unshuffle.data.loaders import (
 )
 from unshuffle.evals import labellings
 from unshuffle.evals.encoder import Encoder
-from unshuffle.train import checkpoints, folder, online
+from unshuffle.train import checkpoints, folder, manifest, online, resuming
 from unshuffle.train.journal import Journal
 from unshuffle.train.launching import launched
 from unshuffle.train.machine import Machine
@@ -60,6 +61,7 @@ def fit(
     machine: Machine = Machine(),
     net: nn.Module | None = None,
     resume: bool = False,
+    allow_different_machine: bool = False,
     data: str | None = None,
     title: str = "",
     progress: Reporter | None = None,
@@ -74,6 +76,8 @@ def fit(
         machine: hardware and bookkeeping.
         net: a backbone of one's own, from (B, C, h, w) to (B, ...), in place of the recipe's.
         resume: go on with the run in ``out`` from its last checkpoint.
+        allow_different_machine: go on although threads, processes, device, precision, PyTorch or the processor's
+            instruction set are others than the checkpoint's: the run then ends with slightly other weights.
         data: where the data came from, for ``recipe.json``.
         title: heading of the report.
         progress: who is told how it goes; None for the terminal.
@@ -82,7 +86,8 @@ def fit(
         The trained encoder, which is also in the run's folder.
 
     Raises:
-        RunError: ``out`` holds a run already (or none, with ``resume``).
+        RunError: ``out`` holds a run already (or none, with ``resume``), or the data have changed since it began.
+        OtherMachine: the machine is another than the checkpoint's.
         ValueError: the data do not fit the recipe.
         Diverged: the loss became NaN or infinite.
         Stopped: Ctrl-C or SIGTERM.
@@ -93,8 +98,9 @@ def fit(
         ``unshuffle.fit(unshuffle.recipes.shuffle(), dataset, out="runs/a").embed(images)``
     """
     return train(
-        recipe, dataset, out=out, machine=machine, net=net, resume=resume, data=data, title=title, progress=progress
-    ).encoder
+        recipe, dataset, out=out, machine=machine, net=net, resume=resume,
+        allow_different_machine=allow_different_machine, data=data, title=title, progress=progress,
+    ).encoder  # fmt: skip
 
 
 class Trained(NamedTuple):
@@ -113,17 +119,24 @@ def train(
     machine: Machine,
     net: nn.Module | None = None,
     resume: bool = False,
+    allow_different_machine: bool = False,
     data: str | None = None,
     title: str = "",
     progress: Reporter | None = None,
+    again: str = "",
 ) -> Trained:
-    """Does what :func:`fit` does, and tells the run's folder too."""
+    """Does what :func:`fit` does, and tells the run's folder too; ``again`` are flags that go on with it."""
     reporter = progress if progress is not None else Terminal()
     check(recipe)
     source = source_of(dataset)
     recipe = as_read(recipe, source)
     training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
+    if resume:
+        dataset = resuming.as_stored(folder.reopen(out), dataset, training)
+        training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
     shape = item_shape(training)
+    if resume:
+        resuming.same_shape(cast(Path, out), shape)
     seed_everything(mix(recipe.seed, 0))
     plan = recipe.build(shape, net)
     if hasattr(plan.method, "begin"):
@@ -138,7 +151,9 @@ def train(
         return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
 
     place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
+    on_leader(lambda: resuming.record(place, resuming.whole(training), shape), fabric.device)
     run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+    run.again, run.any_machine = again, allow_different_machine
     run.train(training, held_out, resume=resume)
     return Trained(place, encoder, fabric.is_global_zero)
 
@@ -179,17 +194,21 @@ class _Run:
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method, self.optimizer = fabric.setup(method, recipe.optim.build(plan.method))
         self.first, self.best, self.spent = 0, math.inf, 0.0
+        self.again, self.any_machine = "", False
+        head = manifest.read_head(place)
+        self.manifest = None if head is None else head.digest
+        self.machines = [resuming.facts(fabric.device, fabric.world_size, machine.precision) | {"step": 0}]
 
     def train(self, training: Dataset, held_out: Dataset | None, *, resume: bool) -> None:
         """Runs the steps that are left, then writes the encoder."""
         self.samples = len(cast(list, training))
         batch_size = self._batch_size()
         self.rate = schedule(self.recipe, batch_size)
-        if resume:
-            self._restore()
-            on_leader(lambda: labellings.cut(self.place, upto=self.first), self.fabric.device)
         per_epoch = self.samples // batch_size
         total = self.recipe.epochs * per_epoch
+        if resume:
+            self._restore(total)
+            on_leader(lambda: labellings.cut(self.place, upto=self.first), self.fabric.device)
         self._record(training, total, per_epoch, held_out)
         for reasons in everywhere(self.skipped.reasons):
             self.skipped.reasons |= reasons
@@ -353,11 +372,12 @@ class _Run:
         )
         state = {
             "method": method, "optimizer": self.optimizer.state_dict(), "step": done, "best": self.best,
-            "samples": self.samples, "seconds": time.monotonic() - self.began,
+            "samples": self.samples, "seconds": time.monotonic() - self.began, "machines": self.machines,
+            "manifest": self.manifest,
         }  # fmt: skip
         on_leader(lambda: checkpoints.save(folder.checkpoint(self.place, name), state), self.fabric.device)
 
-    def _restore(self) -> None:
+    def _restore(self, total: int) -> None:
         """Loads the last checkpoint, if there is one."""
         path = folder.checkpoint(self.place)
         if not path.exists():
@@ -375,6 +395,27 @@ class _Run:
                 f"the data have changed: {self.samples} samples to train on, {samples} when the run began. To go on, "
                 "give back the same data; to train on the new data, start a new run."
             )
+        if state.get("manifest", self.manifest) != self.manifest:
+            raise manifest.BadManifest(f"{self.place / manifest.FILE} is not the list of samples of {path}.")
+        if self.manifest is None:
+            self.reporter.say("This run keeps no list of its samples: only their number was compared.")
+        self._recognize(state.get("machines"), total)
+
+    def _recognize(self, machines: list[resuming.Facts] | None, total: int) -> None:
+        """Compares this machine with the checkpoint's, where steps are left to do."""
+        now = self.machines[-1]
+        known = machines or [now]
+        differs = resuming.difference({k: v for k, v in known[-1].items() if k != "step"}, now)
+        if differs and self.first < total:
+            if not self.any_machine:
+                raise resuming.OtherMachine(
+                    f"this is not the machine of the checkpoint ({differs}): the run would not end bit for bit like one "
+                    "that was never stopped. Give back what it had, or go on all the same: "
+                    f"{self._command()} --allow-different-machine"
+                )
+            self.reporter.say(f"Goes on from step {self.first} on another machine ({differs}).")
+            known = [*known, now | {"step": self.first}]
+        self.machines = known
 
     def _batch_size(self) -> int:
         """Samples in a step, over all processes."""
@@ -384,7 +425,10 @@ class _Run:
         return size
 
     def _go_on(self) -> str:
-        return f"go on with: unshuffle train --resume {self.place}"
+        return f"go on with: {self._command()}"
+
+    def _command(self) -> str:
+        return f"unshuffle train --resume {shlex.quote(str(self.place))}{self.again}"
 
     def _diverged(self, what: str) -> Diverged:
         path = folder.checkpoint(self.place)
