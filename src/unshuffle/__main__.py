@@ -7,7 +7,7 @@ from unshuffle import _interrupts
 if __name__ in ("__main__", "unshuffle.__main__"):
     _interrupts.install()
 
-from unshuffle.cli import main  # noqa: E402
+from unshuffle.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -133,7 +133,7 @@ def _settled(recipe: recipes.AnyRecipe, data: str) -> recipes.AnyRecipe:
 def _resume(arguments: list[str]) -> int:
     options = parse(
         ResumeOptions, command="train", arguments=arguments,
-        description="Goes on with a run from its last checkpoint, and ends bit for bit like one that was never stopped.",
+        description="Goes on with a run from its last checkpoint; it ends bit for bit like one that never stopped.",
     )  # fmt: skip
     from unshuffle.train import folder
 
@@ -176,7 +176,11 @@ def _fit(
         data=data, title=title, again=again,
     )  # fmt: skip
     if run.leader:
-        page = write_report(run.folder)
+        try:
+            page = write_report(run.folder)
+        except KeyboardInterrupt as stop:
+            page = f"unshuffle report {shlex.quote(str(run.folder))}"
+            raise KeyboardInterrupt(f"stopped before its page; the run is whole. Write the page with: {page}") from stop
         print(f"Encoder and metrics in {run.folder}; page: {page}")
         print(f"Next: {_next(run, data)}")
         if isinstance(recipe, recipes.Ordering):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -24,7 +25,6 @@ from unshuffle._check import Explained
 from unshuffle.data.loaders import (
     Loaded,
     SkipLog,
-    TooManyUnreadable,
     mix,
     ordered_loader,
     seed_everything,
@@ -39,9 +39,9 @@ from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
-from unshuffle.train.rounds import RunBatches
+from unshuffle.train.rounds import GaveUp, RunBatches
 from unshuffle.train.signals import StopFlag
-from unshuffle.train.together import everywhere, on_leader, share_failure
+from unshuffle.train.together import agree, everywhere, on_leader, share_failure
 from unshuffle.types import Raw, Step
 
 
@@ -151,10 +151,15 @@ def train(
         return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
 
     place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
-    on_leader(lambda: resuming.record(place, resuming.whole(training), shape), fabric.device)
-    run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
-    run.again, run.any_machine = again, allow_different_machine
-    run.train(training, held_out, resume=resume)
+    try:
+        on_leader(lambda: resuming.record(place, resuming.whole(training), shape, resume=resume), fabric.device)
+        run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+        run.again, run.any_machine = again, allow_different_machine
+        run.train(training, held_out, resume=resume)
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Stopped):
+            raise
+        raise Stopped(f"stopped at once; go on with: {_command(place, again)}") from stop
     return Trained(place, encoder, fabric.is_global_zero)
 
 
@@ -226,33 +231,33 @@ class _Run:
         self.began = self.saved - self.spent
         self.reporter.start("training", total, self.first)
         try:
-            with StopFlag() as stop:
-                self._steps(training, total, per_epoch, held_out, stop)
-        except KeyboardInterrupt as error:
-            if isinstance(error, Stopped):
-                raise
-            raise Stopped(f"stopped at once; {self._go_on()}") from error
+            with StopFlag() as self.stop:
+                self._steps(training, total, per_epoch, held_out)
         finally:
             self.reporter.stop()
             if self.journal is not None:
                 self.journal.close()
 
-    def _steps(
-        self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None, stop: StopFlag
-    ) -> None:  # fmt: skip
+    def _steps(self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None) -> None:
         def tell(step: int, logs: dict[str, float]) -> None:
             # In the row of the step that comes next, so that both are cut back together.
             self._log(min(step + 1, total), min(step, total - 1) // per_epoch, "labels", logs, None)
             labels = cast(Any, self.plan.method).labels
-            on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
+            with self.stop.protected():
+                on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
 
         batches = RunBatches(
             self.fabric, self.plan.method, self.plan.transform, training, self.skipped, batch_size=self._batch_size(),
             seed=self.recipe.seed, workers=self.machine.workers, tell=tell, reporter=self.reporter,
+            stop=self.stop,
         )  # fmt: skip
         logs: dict[str, float] = {}
         for done, loaded in batches.between_rounds(self.first, total):
-            tensors = self._step(done - 1, total, loaded)
+            try:
+                raw, stopping, due = self._readable(loaded, done, least=2)
+            except GaveUp:
+                self._give_up(done - 1, total, batches.step)
+            tensors = self._step(done - 1, total, raw)
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
                 logs = self._averaged(tensors)
@@ -262,17 +267,32 @@ class _Run:
                 self._evaluate(training, held_out, done, epoch)
             if done == total:
                 batches.make_round(done, total)
-            stopping = self._agree(stop.raised, done) and done < total
-            due = self._agree(time.monotonic() - self.saved >= self.machine.save_every, done)
-            if stopping or due or done == total:
-                self._write(done, "last")
-                self.saved = time.monotonic()
-            if stopping:
-                raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+            if self.fabric.world_size == 1:  # several processes have agreed before the step
+                stopping, due = self._wishes()
+            with self.stop.protected():
+                if due or stopping or done == total:
+                    self._write(done, "last")
+                    self.saved = time.monotonic()
+                if stopping and done < total:
+                    raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
 
-    def _step(self, step: int, total: int, loaded: Loaded) -> dict[str, torch.Tensor]:
+    def _wishes(self) -> tuple[bool, bool]:
+        """Whether this process wants to stop, and whether it wants to save."""
+        return self.stop.raised, time.monotonic() - self.saved >= self.machine.save_every
+
+    def _give_up(self, done: int, total: int, round_made: int) -> NoReturn:
+        """Stops before a step of which nothing was made, with the steps before it saved.
+
+        Where a round was made in between, its row would be lost: the last checkpoint is as good.
+        """
+        if done in (self.first, round_made):
+            raise Stopped(f"stopped before step {done + 1} of {total}; {self._go_on()}")
+        with self.stop.protected():
+            self._write(done, "last")
+            raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+
+    def _step(self, step: int, total: int, raw: Raw) -> dict[str, torch.Tensor]:
         """One optimisation step, a function of the weights, the optimiser's state, (seed, step, process) and data."""
-        raw = cast(Raw, self._readable(loaded, step + 1, least=2))
         seed = mix(self.recipe.seed, step, self.fabric.global_rank)
         seed_everything(seed)
         batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(seed, 1)))
@@ -294,53 +314,75 @@ class _Run:
             cast(Callable[[], None], self.plan.method.after_step)()
         return {"loss": result.loss.detach(), **result.logs}
 
-    def _readable(self, loaded: Loaded, done: int, *, least: int) -> Raw | None:
-        """The batch on the device, after unreadable samples were noted. All processes stop if one has too few left."""
+    def _readable(self, loaded: Loaded | Exception, done: int, *, least: int) -> tuple[Raw, bool, bool]:
+        """The batch on the device, and whether any process wants to stop or to save.
+
+        Unreadable samples are noted; all processes stop if one has too few left, or could not read at all.
+        """
         error = None
         try:
-            self.skipped.add(loaded.skipped)
-            if least > (0 if loaded.raw is None else len(loaded.raw.items)):
-                summary = self.skipped.summary()
-                raise ValueError(f"step {done} is left with fewer than {least} readable samples. {summary}")
-        except (ValueError, TooManyUnreadable) as failure:
-            error = failure
-        share_failure(error, self.fabric.device)
-        if loaded.raw is None:
-            return None
-        return Raw(*(None if t is None else t.to(self.fabric.device) for t in loaded.raw))  # type: ignore[arg-type]
+            raw = self._enough(loaded, done, least)
+        except Exception as failure:
+            error, raw = failure, None
+        # GaveUp is no failure but a wish, so that all processes save before they stop.
+        gave_up = isinstance(error, GaveUp)
+        gave_up, stopping, due = agree(None if gave_up else error, (gave_up, *self._wishes()), self.fabric.device)
+        if gave_up:
+            raise GaveUp
+        assert raw is not None
+        return self._on_device(raw), stopping, due
 
-    @torch.no_grad()
+    def _enough(self, loaded: Loaded | Exception, done: int, least: int) -> Raw:
+        if isinstance(loaded, Exception):
+            raise loaded
+        self.skipped.add(loaded.skipped)
+        if loaded.raw is None or len(loaded.raw.items) < least:
+            summary = self.skipped.summary()
+            raise ValueError(f"step {done} is left with fewer than {least} readable samples. {summary}")
+        return loaded.raw
+
+    def _on_device(self, raw: Raw) -> Raw:
+        return Raw(*(None if t is None else t.to(self.fabric.device) for t in raw))  # type: ignore[arg-type]
+
     def _evaluate(self, training: Dataset, held_out: Dataset, done: int, epoch: int) -> None:
-        """The method's own logs on held-out samples, shuffled in the same way every time."""
-        self.method.eval()
-        sums: dict[str, float] = {}
-        count = 0
-        for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
-            raw = self._readable(loaded, done, least=0)
-            if raw is None or len(raw.items) < self.plan.least:
-                continue
-            seed_everything(mix(self.recipe.seed, k))
-            batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k)))
-            with _dist.alone():  # every process evaluates all samples: none is another's
-                result = self.method(batch)
-            for key, value in {"loss": result.loss, **result.logs}.items():
-                sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
-            count += len(raw.items)
-        if not count:
+        """The method's own logs on held-out samples, by the first process: others could read other ones, or fewer."""
+        found = on_leader(lambda: self._held_out_logs(training, held_out, epoch), self.fabric.device)
+        means = everywhere(found)[0]
+        if not means:
             return
-        means = {k: v / count for k, v in sums.items()} | self._neighbours(training, held_out, epoch)
         self._log(done, epoch, "holdout", means, None)
         if means["loss"] < self.best:
             self.best = means["loss"]
             self._write(done, "best")
+
+    @torch.no_grad()
+    def _held_out_logs(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
+        """Means over the held-out samples, shuffled in the same way every time; none where not one can be read."""
+        self.method.eval()
+        sums: dict[str, float] = {}
+        count = 0
+        with _alone(self.method):
+            for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
+                self.skipped.add(loaded.skipped)
+                if loaded.raw is None or len(loaded.raw.items) < self.plan.least:
+                    continue
+                raw = self._on_device(loaded.raw)
+                seed_everything(mix(self.recipe.seed, k))
+                batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k)))
+                result = self.method(batch)
+                for key, value in {"loss": result.loss, **result.logs}.items():
+                    sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
+                count += len(raw.items)
+        if not count:
+            return {}
+        return {k: v / count for k, v in sums.items()} | self._neighbours(training, held_out, epoch)
 
     def _neighbours(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
         """What the representation is worth by now; nothing between times, and where the data have no classes."""
         every = getattr(self.recipe, "knn_every", 0)
         if not every or (epoch + 1) % every:
             return {}
-        found = on_leader(lambda: online.neighbours(self.encoder, training, held_out), self.fabric.device)
-        share = everywhere(found)[0]
+        share = online.neighbours(self.encoder, training, held_out)
         return {} if share is None else {online.COLUMN: share}
 
     def _averaged(self, tensors: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -353,15 +395,6 @@ class _Run:
         on_leader(
             lambda: cast(Journal, self.journal).write(done, epoch, split, seconds, rate, logs), self.fabric.device
         )
-
-    def _agree(self, wish: bool, done: int) -> bool:
-        """Whether any process wishes it; several processes ask each other every tenth step only."""
-        if self.fabric.world_size == 1:
-            return wish
-        if done % 10:
-            return False
-        flag = torch.tensor(float(wish), device=self.fabric.device)
-        return bool(cast(torch.Tensor, self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
 
     def _write(self, done: int, name: str) -> None:
         """Writes a checkpoint, unless a weight or a running statistic is no longer a number."""
@@ -409,8 +442,8 @@ class _Run:
         if differs and self.first < total:
             if not self.any_machine:
                 raise resuming.OtherMachine(
-                    f"this is not the machine of the checkpoint ({differs}): the run would not end bit for bit like one "
-                    "that was never stopped. Give back what it had, or go on all the same: "
+                    f"this is not the machine of the checkpoint ({differs}): the run would not end bit for bit like "
+                    "one that was never stopped. Give back what it had, or go on all the same: "
                     f"{self._command()} --allow-different-machine"
                 )
             self.reporter.say(f"Goes on from step {self.first} on another machine ({differs}).")
@@ -428,9 +461,27 @@ class _Run:
         return f"go on with: {self._command()}"
 
     def _command(self) -> str:
-        return f"unshuffle train --resume {shlex.quote(str(self.place))}{self.again}"
+        return _command(self.place, self.again)
 
     def _diverged(self, what: str) -> Diverged:
         path = folder.checkpoint(self.place)
         kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
         return Diverged(f"{what}; {kept}. Try a smaller learning rate (--optim.lr), or look at the data.")
+
+
+def _command(place: Path, again: str) -> str:
+    return f"unshuffle train --resume {shlex.quote(str(place))}{again}"
+
+
+@contextmanager
+def _alone(method: nn.Module) -> Iterator[None]:
+    """This process computes by itself: losses gather from nobody, and no buffer is sent before a forward pass."""
+    averaged = [m for m in method.modules() if isinstance(m, nn.parallel.DistributedDataParallel)]
+    try:
+        for module in averaged:
+            module.require_forward_param_sync = False
+        with _dist.alone():
+            yield
+    finally:
+        for module in averaged:
+            module.require_forward_param_sync = True

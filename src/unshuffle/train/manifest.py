@@ -190,12 +190,11 @@ def compare(stored: Manifest, now: Manifest) -> Change:
 
     Names are the same across Unicode's normal forms. Sizes that either list does not know count as equal.
     """
-    assert stored.names is not None and now.names is not None
+    assert stored.names is not None
+    assert now.names is not None
     others = stored.labels != now.labels
-    if stored.names == now.names:
-        rows = np.arange(stored.samples)
-    else:
-        rows = _matched(stored.names, now.names)
+    equal = stored.names == now.names
+    rows = np.arange(stored.samples) if equal else _matched(stored.names, now.names)
     missing = [stored.names[k] for k in np.flatnonzero(rows < 0)]
     known = np.zeros(now.samples, dtype=bool)
     known[rows[rows >= 0]] = True

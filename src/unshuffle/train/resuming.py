@@ -86,9 +86,9 @@ def same_shape(run: str | Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def record(run: Path, dataset: Dataset, shape: tuple[int, ...]) -> None:
-    """Writes the run's list of samples, unless it has one, or has a checkpoint that was made without one."""
-    if not (run / manifest.FILE).exists() and not folder.checkpoint(run).exists():
+def record(run: Path, dataset: Dataset, shape: tuple[int, ...], *, resume: bool) -> None:
+    """Writes the run's list of samples; one that goes on has it already, or a checkpoint that was made without it."""
+    if not resume or not ((run / manifest.FILE).exists() or folder.checkpoint(run).exists()):
         manifest.write(run, manifest.describe(dataset, shape=shape))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -46,6 +46,19 @@ def everywhere(value: T) -> list[T]:
     return values
 
 
+def agree(error: Exception | None, wishes: tuple[bool, ...], device: torch.device) -> tuple[bool, ...]:
+    """Whether any process has each wish, in one exchange; fails as :func:`share_failure` does."""
+    if _dist.world_size() == 1:
+        share_failure(error, device)
+        return wishes
+    flags = torch.tensor([float(error is not None), *map(float, wishes)], device=device)
+    dist.all_reduce(flags)
+    failed, *wished = [flag > 0 for flag in flags.tolist()]
+    if failed:
+        _fail(error)
+    return tuple(wished)
+
+
 def share_failure(error: Exception | None, device: torch.device) -> None:
     """Raises ``error``; where another process has one, raises too. All processes must call it.
 
@@ -56,11 +69,18 @@ def share_failure(error: Exception | None, device: torch.device) -> None:
         flag = torch.tensor(float(error is not None), device=device)
         dist.all_reduce(flag)
         if flag > 0:
-            first = [told is not None for told in everywhere(error and str(error))].index(True)
-            if first != dist.get_rank():
-                raise Elsewhere(f"process {first} failed, and says why; this is process {dist.get_rank()}")
+            _fail(error)
     if error is not None:
         raise error
+
+
+def _fail(error: Exception | None) -> NoReturn:
+    """Raises the error of the first process that has one: there itself, elsewhere that it is not here."""
+    first = [told is not None for told in everywhere(error and str(error))].index(True)
+    if first != dist.get_rank():
+        raise Elsewhere(f"process {first} failed, and says why; this is process {dist.get_rank()}")
+    assert error is not None
+    raise error
 
 
 def on_leader(action: Callable[[], T], device: torch.device) -> T | None:
