@@ -42,6 +42,7 @@ from unshuffle.train.progress import Reporter, Silent, Terminal
 from unshuffle.train.rounds import GaveUp, RunBatches
 from unshuffle.train.signals import StopFlag
 from unshuffle.train.together import agree, everywhere, on_leader, share_failure
+from unshuffle.train.watch import Watch, here
 from unshuffle.types import Raw, Step
 
 
@@ -89,6 +90,7 @@ def fit(
         RunError: ``out`` holds a run already (or none, with ``resume``), or the data have changed since it began.
         OtherMachine: the machine is another than the checkpoint's.
         ValueError: the data do not fit the recipe.
+        Lost: of several processes one has ended, or stands still for longer than ``machine.timeout``.
         Diverged: the loss became NaN or infinite.
         Stopped: Ctrl-C or SIGTERM.
         TooManyUnreadable: more samples than allowed cannot be read.
@@ -150,16 +152,18 @@ def train(
     def opened() -> Path:
         return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
 
-    place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
-    try:
-        on_leader(lambda: resuming.record(place, resuming.whole(training), shape, resume=resume), fabric.device)
-        run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
-        run.again, run.any_machine = again, allow_different_machine
-        run.train(training, held_out, resume=resume)
-    except KeyboardInterrupt as stop:
-        if isinstance(stop, Stopped):
-            raise
-        raise Stopped(f"stopped at once; go on with: {_command(place, again)}") from stop
+    with Watch(fabric.global_rank, fabric.world_size, minutes=machine.timeout) as watch:
+        place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
+        watch.advice = f"Go on with: {_command(place, again)}"
+        try:
+            on_leader(lambda: resuming.record(place, resuming.whole(training), shape, resume=resume), fabric.device)
+            run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+            run.again, run.any_machine = again, allow_different_machine
+            run.train(training, held_out, resume=resume)
+        except KeyboardInterrupt as stop:
+            if isinstance(stop, Stopped):
+                raise
+            raise Stopped(f"stopped at once; go on with: {_command(place, again)}") from stop
     return Trained(place, encoder, fabric.is_global_zero)
 
 
@@ -252,11 +256,13 @@ class _Run:
             stop=self.stop,
         )  # fmt: skip
         logs: dict[str, float] = {}
+        here.at = f"reading the samples of step {self.first + 1}"
         for done, loaded in batches.between_rounds(self.first, total):
             try:
                 raw, stopping, due = self._readable(loaded, done, least=2)
             except GaveUp:
                 self._give_up(done - 1, total, batches.step)
+            here.at = f"computing step {done}"
             tensors = self._step(done - 1, total, raw)
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
@@ -264,6 +270,7 @@ class _Run:
                 self._log(done, epoch, "train", logs, self.rate(done - 1, total))
             self.reporter.advance(done, logs)
             if held_out is not None and done % per_epoch == 0:
+                here.at = f"evaluating held-out samples after step {done}"
                 self._evaluate(training, held_out, done, epoch)
             if done == total:
                 batches.make_round(done, total)
@@ -275,6 +282,7 @@ class _Run:
                     self.saved = time.monotonic()
                 if stopping and done < total:
                     raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+            here.at = f"reading the samples of step {done + 1}"
 
     def _wishes(self) -> tuple[bool, bool]:
         """Whether this process wants to stop, and whether it wants to save."""

@@ -32,6 +32,7 @@ from unshuffle.train.parts import places
 from unshuffle.train.progress import Reporter
 from unshuffle.train.signals import StopFlag
 from unshuffle.train.together import share_failure
+from unshuffle.train.watch import here
 from unshuffle.types import Raw
 
 
@@ -96,6 +97,7 @@ class RunBatches:
         if not self.asked or not self.method.refresh_due(step / total):
             return
         self.step = step
+        here.at = f"labelling before step {step + 1}"
         for buffer in self.method.buffers():
             # As before a step: the running statistics of all processes are those of the one that writes.
             _dist.send_first(buffer)
@@ -159,6 +161,7 @@ class RunBatches:
                 read += len(loaded.raw.items)
                 raw = Raw(*(None if t is None else t.to(self.fabric.device) for t in loaded.raw))  # type: ignore[arg-type]
                 yield self._made(raw, view, k)
+            here.at = f"labelling before step {self.step + 1}, batch {k + 1} of view {1 + (view or 0)}"
             self.reporter.advance(self.step, {f"labelling, view {1 + (view or 0)}": (k + 1) / len(loader)})
         if not read and failure is None:
             failure = ValueError(f"a process could read none of its samples. {self.skipped.summary()}")

@@ -12,12 +12,9 @@ import torch.distributed as dist
 
 from unshuffle import _dist
 from unshuffle._check import Explained
+from unshuffle.train.watch import Elsewhere, here
 
 T = TypeVar("T")
-
-
-class Elsewhere(Explained):
-    """Another process of the same run failed, and says why."""
 
 
 def leads() -> bool:
@@ -42,7 +39,8 @@ def everywhere(value: T) -> list[T]:
     if _dist.world_size() == 1:
         return [value]
     values: list[Any] = [None] * _dist.world_size()
-    dist.all_gather_object(values, value)
+    with here.waiting():
+        dist.all_gather_object(values, value)
     return values
 
 
@@ -52,8 +50,9 @@ def agree(error: Exception | None, wishes: tuple[bool, ...], device: torch.devic
         share_failure(error, device)
         return wishes
     flags = torch.tensor([float(error is not None), *map(float, wishes)], device=device)
-    dist.all_reduce(flags)
-    failed, *wished = [flag > 0 for flag in flags.tolist()]
+    with here.waiting():
+        dist.all_reduce(flags)
+        failed, *wished = [flag > 0 for flag in flags.tolist()]
     if failed:
         _fail(error)
     return tuple(wished)
@@ -67,8 +66,10 @@ def share_failure(error: Exception | None, device: torch.device) -> None:
     """
     if _dist.world_size() > 1:
         flag = torch.tensor(float(error is not None), device=device)
-        dist.all_reduce(flag)
-        if flag > 0:
+        with here.waiting():
+            dist.all_reduce(flag)
+            failed = bool(flag > 0)
+        if failed:
             _fail(error)
     if error is not None:
         raise error
