@@ -115,11 +115,10 @@ def _connect(address: str, port: int, first: bool, deadline: float, minutes: flo
                 address, port, None, serves, timeout=timedelta(seconds=2 if not serves else 60), wait_for_workers=False,
                 multi_tenant=True,
             )  # fmt: skip
-        except RuntimeError as error:
+        except RuntimeError as error:  # noqa: PERF203  (it is tried until it answers)
             if serves:
-                raise Lost(
-                    f"port {port} of {address}, where the processes are to meet, cannot be had: {error}"
-                ) from error
+                where = f"port {port} of {address}, where the processes are to meet,"
+                raise Lost(f"{where} cannot be had: {error}") from error
             if time.monotonic() > deadline:
                 raise Lost(
                     f"waited {minutes:g} minutes (--timeout) for process 0 at {address}:{port}: it does not answer."
