@@ -45,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     _interrupts.name_command(name)
+    if name == "train":  # of a lost process PyTorch prints traces that say nothing to a user; it reads this when loaded
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         return importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
     except KeyboardInterrupt as stop:

@@ -190,6 +190,8 @@ class Watch:
 
     def _work(self) -> None:
         beat, doomed = 0, 0.0
+        with suppress(RuntimeError):
+            self._tell(beat)
         while not self._over.wait(BEAT):
             beat += 1
             with suppress(RuntimeError):
@@ -250,6 +252,10 @@ class Watch:
 
     def _sentence(self) -> str | None:
         now, limit = time.monotonic(), 60 * self.minutes
+        for rank, child in enumerate(children, start=self.rank + 1):
+            if child.poll() is not None and not (rank in self._seen and self._seen[rank][0].failed):
+                at = f" while it was {self._seen[rank][0].at}" if rank in self._seen else ""
+                return f"process {rank} of {self.processes} has ended{at}. {self.advice}"
         for rank, (line, seen) in self._seen.items():
             if line.failed and rank != self.rank:
                 return f"process {rank} of {self.processes} failed, and says why. {self.advice}"
@@ -267,7 +273,7 @@ class Watch:
         others = [k for k in range(self.processes) if k != rank]
         return (
             f"process {rank} of {self.processes} (process id {line.pid} on {line.host}) {what}; it was {line.at}, and "
-            f"{_listed(others)} waits for it. End it if it is still there. {self.advice}"
+            f"{_listed(others)} {'wait' if len(others) > 1 else 'waits'} for it. End it if it is still there. {self.advice}"
         )
 
     def _ended(self, rank: int) -> bool:
@@ -277,9 +283,6 @@ class Watch:
         line = self._seen[rank][0]
         if line.host != socket.gethostname():
             return False
-        for child in children:
-            if child.pid == line.pid:
-                return child.poll() is not None
         try:
             os.kill(line.pid, 0)
         except ProcessLookupError:
