@@ -54,6 +54,12 @@ def requested() -> bool:
     return _requested
 
 
+def finish() -> None:
+    """Everything is done: what the interpreter clears up now is not interrupted, if this is the program."""
+    if is_program():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def leave(message: str = "", stop: BaseException | None = None) -> NoReturn:
     """Says one sentence, lets go of what ``stop`` interrupted, and ends the process: nothing can interrupt that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -72,31 +72,34 @@ CASES = {
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("case", CASES)
 def test_a_lost_process_ends_the_other_with_one_sentence(case, photos, tmp_path):
-    who, number, status, sentence = CASES[case]
     for _ in range(ROUNDS):
-        run, words = tmp_path / "run", tmp_path / "words"
-        shutil.rmtree(run, ignore_errors=True)
-        timeout = "0.3" if number == signal.SIGSTOP else "10"
-        call = ["-m", "unshuffle", "train", "shuffle", "--data", str(photos), "--out", str(run), "--timeout", timeout]
-        with words.open("w") as file:
-            first = subprocess.Popen(
-                [sys.executable, *call, *FLAGS], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=file, stderr=file,
-                start_new_session=True,
-            )  # fmt: skip
-        wait(lambda: (run / "checkpoints/last.pt").exists() or first.poll() is not None, "no progress")
-        assert first.poll() is None, words.read_text()
-        second = child_of(first.pid)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        lose_one(*CASES[case], photos, tmp_path)
 
-        os.kill((first.pid, second)[who], number)
 
-        try:
-            assert first.wait(timeout=PATIENCE) == status, words.read_text()
-            wait(lambda: not alive(second), "the second process stays for ever")
-        finally:
-            if alive(second):
-                os.kill(second, signal.SIGKILL)
-        told = words.read_text()
-        assert len(re.findall(r"^unshuffle train: ", told, re.MULTILINE)) == 1, told
-        assert re.search(sentence, told), told
-        assert f"unshuffle train --resume {run}" in told
-        assert not re.search("Traceback|frame #|gloo/", told), told
+def lose_one(who: int, number: int, status: int, sentence: str, photos: Path, tmp_path: Path) -> None:
+    run, words = tmp_path / "run", tmp_path / "words"
+    timeout = "0.3" if number == signal.SIGSTOP else "10"
+    call = ["-m", "unshuffle", "train", "shuffle", "--data", str(photos), "--out", str(run), "--timeout", timeout]
+    with words.open("w") as file:
+        first = subprocess.Popen(
+            [sys.executable, *call, *FLAGS], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=file, stderr=file,
+            start_new_session=True,
+        )  # fmt: skip
+    wait(lambda: (run / "checkpoints/last.pt").exists() or first.poll() is not None, "no progress")
+    assert first.poll() is None, words.read_text()
+    second = child_of(first.pid)
+
+    os.kill((first.pid, second)[who], number)
+
+    try:
+        assert first.wait(timeout=PATIENCE) == status, words.read_text()
+        wait(lambda: not alive(second), "the second process stays for ever")
+    finally:
+        if alive(second):
+            os.kill(second, signal.SIGKILL)
+    told = words.read_text()
+    assert len(re.findall(r"^unshuffle train: ", told, re.MULTILINE)) == 1, told
+    assert re.search(sentence, told), told
+    assert f"unshuffle train --resume {run}" in told
+    assert not re.search("Traceback|frame #|gloo/", told), told

@@ -48,7 +48,9 @@ def _run(name: str, arguments: list[str]) -> int:
     if name == "train":  # of a lost process PyTorch prints traces that say nothing to a user; it reads this when loaded
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        return importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
+        status = importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
+        _interrupts.finish()
+        return status
     except KeyboardInterrupt as stop:
         return _stopped(name, stop)
     except BrokenPipeError:  # the reader, a pager or head, has seen enough

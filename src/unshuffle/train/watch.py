@@ -271,9 +271,10 @@ class Watch:
 
     def _waiting(self, rank: int, what: str, line: Line) -> str:
         others = [k for k in range(self.processes) if k != rank]
+        wait = "wait" if len(others) > 1 else "waits"
         return (
             f"process {rank} of {self.processes} (process id {line.pid} on {line.host}) {what}; it was {line.at}, and "
-            f"{_listed(others)} {'wait' if len(others) > 1 else 'waits'} for it. End it if it is still there. {self.advice}"
+            f"{_listed(others)} {wait} for it. End it if it is still there. {self.advice}"
         )
 
     def _ended(self, rank: int) -> bool:
