@@ -17,6 +17,8 @@ from torch.utils.data import Subset
 
 from unshuffle.data import ImageFolder, Images
 from unshuffle.train import manifest, resuming
+from unshuffle.train.engine import train
+from unshuffle.train.machine import Machine
 from unshuffle.train.manifest import BadManifest, DataChanged, Manifest, Reordered
 
 RECIPE = replace(tiny.RECIPE, epochs=2)
@@ -32,12 +34,12 @@ def photos(tmp_path) -> Path:
     folder, rng = tmp_path / "photos", np.random.default_rng(0)
     for k in range(20):
         (folder / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(folder / "ab"[k % 2] / f"{k:02}.png")
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / "ab"[k % 2] / f"{k:02}.png")
     return folder
 
 
 def images(root: Path) -> ImageFolder:
-    return Images(size=12).open(root)
+    return Images(size=16).open(root)
 
 
 @pytest.mark.parametrize("names", [NAMES, []])
@@ -115,11 +117,6 @@ def add(photos: Path) -> None:
     shutil.copy(photos / "a/00.png", photos / "b/new.png")
 
 
-def swap(photos: Path) -> None:
-    (photos / "a/00.png").unlink()
-    add(photos)
-
-
 CHANGES = {
     rename: "1 missing .a/00.png., 1 new .a/zz.png.; 19 of 20",
     resize: "1 with another size .b/03.png.; 19 of 20",
@@ -162,14 +159,11 @@ def test_another_order_is_put_back(photos, tmp_path):
 
 
 def test_another_machine_goes_on_only_where_that_is_allowed(photos, tmp_path):
-    from unshuffle.train.engine import train
-    from unshuffle.train.machine import Machine
-
     run, data = tmp_path / "run", images(photos)
     tiny.job(run, recipe=RECIPE, dataset=data)
     state = tiny.last(run)
     state["step"] -= 1
-    state["machines"][-1]["threads"] = 64
+    state["machines"][-1]["threads"] = 64  # as if it had been made there
     torch.save(state, run / "checkpoints/last.pt")
     with pytest.raises(resuming.OtherMachine, match=r"threads: 64, now 1.*--allow-different-machine"):
         tiny.job(run, recipe=RECIPE, dataset=data, resume=True)
