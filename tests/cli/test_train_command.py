@@ -25,6 +25,7 @@ def files(folder):
 def test_a_run_has_all_its_files(trained):
     expected = {
         "recipe.json",
+        "samples.jsonl.gz",
         "metrics.csv",
         "checkpoints/last.pt",
         "encoder.json",

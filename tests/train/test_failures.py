@@ -137,7 +137,7 @@ def test_a_weight_that_is_no_number_is_never_saved(name, tmp_path, monkeypatch):
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patched:
-        fill_disk(patched, "unshuffle._files", ".part", after=4)  # recipe.json, and three steps
+        fill_disk(patched, "unshuffle._files", ".part", after=5)  # recipe.json, the list of samples, and three steps
         with pytest.raises(OSError, match="No space left") as caught:
             tiny.job(run)
     assert caught.value.errno == errno.ENOSPC

@@ -134,8 +134,9 @@ def training_loader(dataset: Dataset, batches: Batches, *, workers: int = 0, pin
 
 def _outlive_signals(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; a worker must live until the training process has saved."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed: int = 0) -> DataLoader:
@@ -144,7 +145,7 @@ def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed:
     batches = [[(0, i) for i in range(start, min(start + batch_size, size))] for start in range(0, size, batch_size)]
     return DataLoader(
         Reader(dataset, seed), batch_sampler=batches, num_workers=workers, collate_fn=collate,
-        generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_outlive_signals, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
 
 

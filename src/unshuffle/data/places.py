@@ -53,6 +53,10 @@ class Folder:
         """The file's bytes."""
         return open(self.path(index), "rb")
 
+    def sizes(self) -> list[int]:
+        """Bytes of each file; -1 of one that cannot be asked."""
+        return [_size(f"{self.root}{os.sep}{name}") for name in self.names]
+
 
 class Zip:
     """The entries of a zip, whose list is read once; see :func:`~unshuffle.data.zip_entries.list_zip`.
@@ -90,6 +94,10 @@ class Zip:
             if entry.compress_type == zipfile.ZIP_STORED and entry.file_size > IN_MEMORY:
                 return _part(self.archive, data_start(file, entry), entry.file_size)
             return _Unpacked(unpacked(file, entry))
+
+    def sizes(self) -> list[int]:
+        """Bytes of each entry once it is unpacked."""
+        return [entry.file_size for entry in self._entries]
 
 
 class Tar:
@@ -146,6 +154,17 @@ class Tar:
                     _, start, size = self.beside[name]
                     file.seek(start)
                     yield name, file.read(size)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each entry."""
+        return self._places[:, 2].tolist()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -8,10 +8,12 @@ one that was not.
 from __future__ import annotations
 
 import math
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -23,7 +25,6 @@ from unshuffle._check import Explained
 from unshuffle.data.loaders import (
     Loaded,
     SkipLog,
-    TooManyUnreadable,
     mix,
     ordered_loader,
     seed_everything,
@@ -31,7 +32,7 @@ from unshuffle.data.loaders import (
 from unshuffle.evals import labellings
 from unshuffle.evals.described import without_downloads
 from unshuffle.evals.encoder import Encoder
-from unshuffle.train import checkpoints, folder, online
+from unshuffle.train import checkpoints, folder, manifest, online, resuming
 from unshuffle.train.journal import Journal
 from unshuffle.train.launching import launched
 from unshuffle.train.lock import RunLock
@@ -40,9 +41,10 @@ from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
 from unshuffle.train.plan import Plan, Recipe, check
 from unshuffle.train.progress import Reporter, Silent, Terminal
-from unshuffle.train.rounds import RunBatches
+from unshuffle.train.rounds import GaveUp, RunBatches
 from unshuffle.train.signals import StopFlag
-from unshuffle.train.together import everywhere, on_leader, share_failure
+from unshuffle.train.together import agree, everywhere, on_leader, share_failure
+from unshuffle.train.watch import Watch, here
 from unshuffle.types import Raw, Step
 
 
@@ -62,6 +64,7 @@ def fit(
     machine: Machine = Machine(),
     net: nn.Module | None = None,
     resume: bool = False,
+    allow_different_machine: bool = False,
     data: str | None = None,
     title: str = "",
     progress: Reporter | None = None,
@@ -76,6 +79,8 @@ def fit(
         machine: hardware and bookkeeping.
         net: a backbone of one's own, from (B, C, h, w) to (B, ...), in place of the recipe's.
         resume: go on with the run in ``out`` from its last checkpoint.
+        allow_different_machine: go on although threads, processes, device, precision, PyTorch or the processor's
+            instruction set are others than the checkpoint's: the run then ends with slightly other weights.
         data: where the data came from, for ``recipe.json``.
         title: heading of the report.
         progress: who is told how it goes; None for the terminal.
@@ -84,8 +89,10 @@ def fit(
         The trained encoder, which is also in the run's folder.
 
     Raises:
-        RunError: ``out`` holds a run already (or none, with ``resume``).
+        RunError: ``out`` holds a run already (or none, with ``resume``), or the data have changed since it began.
+        OtherMachine: the machine is another than the checkpoint's.
         ValueError: the data do not fit the recipe.
+        Lost: of several processes one has ended, or stands still for longer than ``machine.timeout``.
         Diverged: the loss became NaN or infinite.
         Stopped: Ctrl-C or SIGTERM.
         TooManyUnreadable: more samples than allowed cannot be read.
@@ -95,8 +102,9 @@ def fit(
         ``unshuffle.fit(unshuffle.recipes.shuffle(), dataset, out="runs/a").embed(images)``
     """
     return train(
-        recipe, dataset, out=out, machine=machine, net=net, resume=resume, data=data, title=title, progress=progress
-    ).encoder
+        recipe, dataset, out=out, machine=machine, net=net, resume=resume,
+        allow_different_machine=allow_different_machine, data=data, title=title, progress=progress,
+    ).encoder  # fmt: skip
 
 
 class Trained(NamedTuple):
@@ -115,17 +123,24 @@ def train(
     machine: Machine,
     net: nn.Module | None = None,
     resume: bool = False,
+    allow_different_machine: bool = False,
     data: str | None = None,
     title: str = "",
     progress: Reporter | None = None,
+    again: str = "",
 ) -> Trained:
-    """Does what :func:`fit` does, and tells the run's folder too."""
+    """Does what :func:`fit` does, and tells the run's folder too; ``again`` are flags that go on with it."""
     reporter = progress if progress is not None else Terminal()
     check(recipe)
     source = source_of(dataset)
     recipe = as_read(recipe, source)
     training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
+    if resume:
+        dataset = resuming.as_stored(folder.reopen(out), dataset, training)
+        training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
     shape = item_shape(training)
+    if resume:
+        resuming.same_shape(cast(Path, out), shape)
     seed_everything(mix(recipe.seed, 0))
     # A checkpoint holds all weights: nothing that a recipe, perhaps a stranger's, names is downloaded for them.
     plan = (without_downloads(recipe) if resume and folder.has_checkpoint(out) else recipe).build(shape, net)
@@ -145,11 +160,20 @@ def train(
         return folder.create(out, recipe, machine, data=data, title=title, lock=lock)
 
     try:
-        place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
-        if lock.missing:
-            reporter.say(lock.missing)
-        run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
-        run.train(training, held_out, resume=resume)
+        with Watch(fabric.global_rank, fabric.world_size, minutes=machine.timeout) as watch:
+            place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
+            if lock.missing:
+                reporter.say(lock.missing)
+            watch.advice = f"Go on with: {_command(place, again)}"
+            try:
+                on_leader(lambda: resuming.record(place, resuming.whole(training), shape, resume=resume), fabric.device)
+                run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+                run.again, run.any_machine = again, allow_different_machine
+                run.train(training, held_out, resume=resume)
+            except KeyboardInterrupt as stop:
+                if isinstance(stop, Stopped):
+                    raise
+                raise Stopped(f"stopped at once; go on with: {_command(place, again)}") from stop
     finally:
         lock.release()
     return Trained(place, encoder, fabric.is_global_zero)
@@ -191,17 +215,21 @@ class _Run:
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method, self.optimizer = fabric.setup(method, recipe.optim.build(plan.method))
         self.first, self.best, self.spent = 0, math.inf, 0.0
+        self.again, self.any_machine = "", False
+        head = manifest.read_head(place)
+        self.manifest = None if head is None else head.digest
+        self.machines = [resuming.facts(fabric.device, fabric.world_size, machine.precision) | {"step": 0}]
 
     def train(self, training: Dataset, held_out: Dataset | None, *, resume: bool) -> None:
         """Runs the steps that are left, then writes the encoder."""
         self.samples = len(cast(list, training))
         batch_size = self._batch_size()
         self.rate = schedule(self.recipe, batch_size)
-        if resume:
-            self._restore()
-            on_leader(lambda: labellings.cut(self.place, upto=self.first), self.fabric.device)
         per_epoch = self.samples // batch_size
         total = self.recipe.epochs * per_epoch
+        if resume:
+            self._restore(total)
+            on_leader(lambda: labellings.cut(self.place, upto=self.first), self.fabric.device)
         self._record(training, total, per_epoch, held_out)
         for reasons in everywhere(self.skipped.reasons):
             self.skipped.reasons |= reasons
@@ -219,53 +247,72 @@ class _Run:
         self.began = self.saved - self.spent
         self.reporter.start("training", total, self.first)
         try:
-            with StopFlag() as stop:
-                self._steps(training, total, per_epoch, held_out, stop)
-        except KeyboardInterrupt as error:
-            if isinstance(error, Stopped):
-                raise
-            raise Stopped(f"stopped at once; {self._go_on()}") from error
+            with StopFlag() as self.stop:
+                self._steps(training, total, per_epoch, held_out)
         finally:
             self.reporter.stop()
             if self.journal is not None:
                 self.journal.close()
 
-    def _steps(
-        self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None, stop: StopFlag
-    ) -> None:  # fmt: skip
+    def _steps(self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None) -> None:
         def tell(step: int, logs: dict[str, float]) -> None:
             # In the row of the step that comes next, so that both are cut back together.
             self._log(min(step + 1, total), min(step, total - 1) // per_epoch, "labels", logs, None)
             labels = cast(Any, self.plan.method).labels
-            on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
+            with self.stop.protected():
+                on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
 
         batches = RunBatches(
             self.fabric, self.plan.method, self.plan.transform, training, self.skipped, batch_size=self._batch_size(),
             seed=self.recipe.seed, workers=self.machine.workers, tell=tell, reporter=self.reporter,
+            stop=self.stop,
         )  # fmt: skip
         logs: dict[str, float] = {}
+        here.at = f"reading the samples of step {self.first + 1}"
         for done, loaded in batches.between_rounds(self.first, total):
-            tensors = self._step(done - 1, total, loaded)
+            try:
+                raw, stopping, due = self._readable(loaded, done, least=2)
+            except GaveUp:
+                self._give_up(done - 1, total, batches.step)
+            here.at = f"computing step {done}"
+            tensors = self._step(done - 1, total, raw)
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
                 logs = self._averaged(tensors)
                 self._log(done, epoch, "train", logs, self.rate(done - 1, total))
             self.reporter.advance(done, logs)
             if held_out is not None and done % per_epoch == 0:
+                here.at = f"evaluating held-out samples after step {done}"
                 self._evaluate(training, held_out, done, epoch)
             if done == total:
                 batches.make_round(done, total)
-            stopping = self._agree(stop.raised, done) and done < total
-            due = self._agree(time.monotonic() - self.saved >= self.machine.save_every, done)
-            if stopping or due or done == total:
-                self._write(done, "last")
-                self.saved = time.monotonic()
-            if stopping:
-                raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+            if self.fabric.world_size == 1:  # several processes have agreed before the step
+                stopping, due = self._wishes()
+            with self.stop.protected():
+                if due or stopping or done == total:
+                    self._write(done, "last")
+                    self.saved = time.monotonic()
+                if stopping and done < total:
+                    raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+            here.at = f"reading the samples of step {done + 1}"
 
-    def _step(self, step: int, total: int, loaded: Loaded) -> dict[str, torch.Tensor]:
+    def _wishes(self) -> tuple[bool, bool]:
+        """Whether this process wants to stop, and whether it wants to save."""
+        return self.stop.raised, time.monotonic() - self.saved >= self.machine.save_every
+
+    def _give_up(self, done: int, total: int, round_made: int) -> NoReturn:
+        """Stops before a step of which nothing was made, with the steps before it saved.
+
+        Where a round was made in between, its row would be lost: the last checkpoint is as good.
+        """
+        if done in (self.first, round_made):
+            raise Stopped(f"stopped before step {done + 1} of {total}; {self._go_on()}")
+        with self.stop.protected():
+            self._write(done, "last")
+            raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+
+    def _step(self, step: int, total: int, raw: Raw) -> dict[str, torch.Tensor]:
         """One optimisation step, a function of the weights, the optimiser's state, (seed, step, process) and data."""
-        raw = cast(Raw, self._readable(loaded, step + 1, least=2))
         seed = mix(self.recipe.seed, step, self.fabric.global_rank)
         seed_everything(seed)
         batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(seed, 1)))
@@ -287,53 +334,75 @@ class _Run:
             cast(Callable[[], None], self.plan.method.after_step)()
         return {"loss": result.loss.detach(), **result.logs}
 
-    def _readable(self, loaded: Loaded, done: int, *, least: int) -> Raw | None:
-        """The batch on the device, after unreadable samples were noted. All processes stop if one has too few left."""
+    def _readable(self, loaded: Loaded | Exception, done: int, *, least: int) -> tuple[Raw, bool, bool]:
+        """The batch on the device, and whether any process wants to stop or to save.
+
+        Unreadable samples are noted; all processes stop if one has too few left, or could not read at all.
+        """
         error = None
         try:
-            self.skipped.add(loaded.skipped)
-            if least > (0 if loaded.raw is None else len(loaded.raw.items)):
-                summary = self.skipped.summary()
-                raise ValueError(f"step {done} is left with fewer than {least} readable samples. {summary}")
-        except (ValueError, TooManyUnreadable) as failure:
-            error = failure
-        share_failure(error, self.fabric.device)
-        if loaded.raw is None:
-            return None
-        return Raw(*(None if t is None else t.to(self.fabric.device) for t in loaded.raw))  # type: ignore[arg-type]
+            raw = self._enough(loaded, done, least)
+        except Exception as failure:
+            error, raw = failure, None
+        # GaveUp is no failure but a wish, so that all processes save before they stop.
+        gave_up = isinstance(error, GaveUp)
+        gave_up, stopping, due = agree(None if gave_up else error, (gave_up, *self._wishes()), self.fabric.device)
+        if gave_up:
+            raise GaveUp
+        assert raw is not None
+        return self._on_device(raw), stopping, due
 
-    @torch.no_grad()
+    def _enough(self, loaded: Loaded | Exception, done: int, least: int) -> Raw:
+        if isinstance(loaded, Exception):
+            raise loaded
+        self.skipped.add(loaded.skipped)
+        if loaded.raw is None or len(loaded.raw.items) < least:
+            summary = self.skipped.summary()
+            raise ValueError(f"step {done} is left with fewer than {least} readable samples. {summary}")
+        return loaded.raw
+
+    def _on_device(self, raw: Raw) -> Raw:
+        return Raw(*(None if t is None else t.to(self.fabric.device) for t in raw))  # type: ignore[arg-type]
+
     def _evaluate(self, training: Dataset, held_out: Dataset, done: int, epoch: int) -> None:
-        """The method's own logs on held-out samples, shuffled in the same way every time."""
-        self.method.eval()
-        sums: dict[str, float] = {}
-        count = 0
-        for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
-            raw = self._readable(loaded, done, least=0)
-            if raw is None or len(raw.items) < self.plan.least:
-                continue
-            seed_everything(mix(self.recipe.seed, k))
-            batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k)))
-            with _dist.alone():  # every process evaluates all samples: none is another's
-                result = self.method(batch)
-            for key, value in {"loss": result.loss, **result.logs}.items():
-                sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
-            count += len(raw.items)
-        if not count:
+        """The method's own logs on held-out samples, by the first process: others could read other ones, or fewer."""
+        found = on_leader(lambda: self._held_out_logs(training, held_out, epoch), self.fabric.device)
+        means = everywhere(found)[0]
+        if not means:
             return
-        means = {k: v / count for k, v in sums.items()} | self._neighbours(training, held_out, epoch)
         self._log(done, epoch, "holdout", means, None)
         if means["loss"] < self.best:
             self.best = means["loss"]
             self._write(done, "best")
+
+    @torch.no_grad()
+    def _held_out_logs(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
+        """Means over the held-out samples, shuffled in the same way every time; none where not one can be read."""
+        self.method.eval()
+        sums: dict[str, float] = {}
+        count = 0
+        with _alone(self.method):
+            for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
+                self.skipped.add(loaded.skipped)
+                if loaded.raw is None or len(loaded.raw.items) < self.plan.least:
+                    continue
+                raw = self._on_device(loaded.raw)
+                seed_everything(mix(self.recipe.seed, k))
+                batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k)))
+                result = self.method(batch)
+                for key, value in {"loss": result.loss, **result.logs}.items():
+                    sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
+                count += len(raw.items)
+        if not count:
+            return {}
+        return {k: v / count for k, v in sums.items()} | self._neighbours(training, held_out, epoch)
 
     def _neighbours(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
         """What the representation is worth by now; nothing between times, and where the data have no classes."""
         every = getattr(self.recipe, "knn_every", 0)
         if not every or (epoch + 1) % every:
             return {}
-        found = on_leader(lambda: online.neighbours(self.encoder, training, held_out), self.fabric.device)
-        share = everywhere(found)[0]
+        share = online.neighbours(self.encoder, training, held_out)
         return {} if share is None else {online.COLUMN: share}
 
     def _averaged(self, tensors: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -347,15 +416,6 @@ class _Run:
             lambda: cast(Journal, self.journal).write(done, epoch, split, seconds, rate, logs), self.fabric.device
         )
 
-    def _agree(self, wish: bool, done: int) -> bool:
-        """Whether any process wishes it; several processes ask each other every tenth step only."""
-        if self.fabric.world_size == 1:
-            return wish
-        if done % 10:
-            return False
-        flag = torch.tensor(float(wish), device=self.fabric.device)
-        return bool(cast(torch.Tensor, self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
-
     def _write(self, done: int, name: str) -> None:
         """Writes a checkpoint, unless a weight or a running statistic is no longer a number."""
         method = self.plan.method.state_dict()
@@ -365,7 +425,8 @@ class _Run:
         )
         state = {
             "method": method, "optimizer": self.optimizer.state_dict(), "step": done, "best": self.best,
-            "samples": self.samples, "seconds": time.monotonic() - self.began,
+            "samples": self.samples, "seconds": time.monotonic() - self.began, "machines": self.machines,
+            "manifest": self.manifest,
         }  # fmt: skip
 
         def save() -> None:
@@ -374,7 +435,7 @@ class _Run:
 
         on_leader(save, self.fabric.device)
 
-    def _restore(self) -> None:
+    def _restore(self, total: int) -> None:
         """Loads the last checkpoint, or the one before it where that is damaged; nothing where there is none."""
         newest = on_leader(lambda: checkpoints.newest(self.place / folder.CHECKPOINTS), self.fabric.device)
         path, words = cast(checkpoints.Newest, everywhere(newest)[0])
@@ -400,6 +461,27 @@ class _Run:
                 f"the data have changed: {self.samples} samples to train on, {samples} when the run began. To go on, "
                 "give back the same data; to train on the new data, start a new run."
             )
+        if state.get("manifest", self.manifest) != self.manifest:
+            raise manifest.BadManifest(f"{self.place / manifest.FILE} is not the list of samples of {path}.")
+        if self.manifest is None:
+            self.reporter.say("This run keeps no list of its samples: only their number was compared.")
+        self._recognize(state.get("machines"), total)
+
+    def _recognize(self, machines: list[resuming.Facts] | None, total: int) -> None:
+        """Compares this machine with the checkpoint's, where steps are left to do."""
+        now = self.machines[-1]
+        known = machines or [now]
+        differs = resuming.difference({k: v for k, v in known[-1].items() if k != "step"}, now)
+        if differs and self.first < total:
+            if not self.any_machine:
+                raise resuming.OtherMachine(
+                    f"this is not the machine of the checkpoint ({differs}): the run would not end bit for bit like "
+                    "one that was never stopped. Give back what it had, or go on all the same: "
+                    f"{self._command()} --allow-different-machine"
+                )
+            self.reporter.say(f"Goes on from step {self.first} on another machine ({differs}).")
+            known = [*known, now | {"step": self.first}]
+        self.machines = known
 
     def _batch_size(self) -> int:
         """Samples in a step, over all processes."""
@@ -409,9 +491,30 @@ class _Run:
         return size
 
     def _go_on(self) -> str:
-        return f"go on with: unshuffle train --resume {self.place}"
+        return f"go on with: {self._command()}"
+
+    def _command(self) -> str:
+        return _command(self.place, self.again)
 
     def _diverged(self, what: str) -> Diverged:
         path = folder.checkpoint(self.place)
         kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
         return Diverged(f"{what}; {kept}. Try a smaller learning rate (--optim.lr), or look at the data.")
+
+
+def _command(place: Path, again: str) -> str:
+    return f"unshuffle train --resume {shlex.quote(str(place))}{again}"
+
+
+@contextmanager
+def _alone(method: nn.Module) -> Iterator[None]:
+    """This process computes by itself: losses gather from nobody, and no buffer is sent before a forward pass."""
+    averaged = [m for m in method.modules() if isinstance(m, nn.parallel.DistributedDataParallel)]
+    try:
+        for module in averaged:
+            module.require_forward_param_sync = False
+        with _dist.alone():
+            yield
+    finally:
+        for module in averaged:
+            module.require_forward_param_sync = True

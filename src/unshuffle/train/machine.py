@@ -32,9 +32,11 @@ class Machine:
     """Steps between rows of metrics.csv."""
     max_unreadable: int = 100
     """Samples that may be unreadable and are skipped; one more stops the job."""
+    timeout: float = 10.0
+    """Several processes: minutes for which the others wait for one that does not move, or does not start."""
 
     def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "log_every"):
+        for name in ("devices", "nodes", "log_every", "timeout"):
             _check.positive("Machine", name, getattr(self, name))
         for name in ("workers", "save_every", "max_unreadable"):
             _check.not_negative("Machine", name, getattr(self, name))

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from unshuffle.data.bounded import parse_json, read_bounded
 from unshuffle.data.files import FileDataset, Files, find
@@ -60,6 +60,11 @@ class Chosen:
         if place is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.names[index])
         return self.files.open(place)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each file; -1 of one that is not there."""
+        known = [] if not hasattr(self.files, "sizes") else cast(Any, self.files).sizes()
+        return [-1 if place is None or not known else known[place] for place in self.places]
 
 
 class Tree:
