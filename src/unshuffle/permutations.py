@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Real, Shaped
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Many, Seed
 from unshuffle.values import register
 
 
@@ -234,9 +235,9 @@ def _all_permutations(n: int) -> Tensor:
 class SpreadOut:
     """The fixed set of :func:`spread_out`, as a value that a transform and a loss can share."""
 
-    count: int = 100
+    count: Many = 100
     """How many permutations; Shuffle to Learn's baseline has 100."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the greedy choice."""
 
     def build(self, n: int) -> Int[Tensor, "count {n}"]:

@@ -11,17 +11,19 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unshuffle._ranges import ranged
+
 T = TypeVar("T")
 _REGISTRY: dict[str, type] = {}
 
 
 def register(cls: type[T]) -> type[T]:
-    """Marks a frozen dataclass as a value that may be written to and read from JSON."""
+    """Marks a frozen dataclass as a value that may be written to and read from JSON, and checks its numbers' ranges."""
     assert dataclasses.is_dataclass(cls), cls
     assert _REGISTRY.setdefault(cls.__name__, cls).__qualname__ == cls.__qualname__, (
         f"two values are named {cls.__name__}"
     )
-    return cls
+    return ranged(cls)
 
 
 def to_json(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from unshuffle._files import write_atomically
+from unshuffle._ranges import Range, SmallSeed, ranged
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 TABLE, SHEET = "order.csv", "sheet.png"
 
 
+@ranged
 @dataclass(frozen=True)
 class OrderOptions:
     """Options of ``unshuffle order``."""
@@ -31,11 +33,11 @@ class OrderOptions:
     """Folder, .zip, .tar or folder of .tar with images to put in order."""
     out: Path = Path("sorted")
     """Folder to write order.csv and sheet.png into."""
-    sheet: int = 48
+    sheet: Annotated[int, Range(0, 10_000)] = 48
     """Images on the contact sheet, evenly spaced from the weakest to the strongest; 0 for no sheet."""
     saliency: bool = True
     """Show below each image of the sheet which pixels move the answer."""
-    seed: int = 0
+    seed: SmallSeed = 0
     """Of the windows that a run on sequences is asked about."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 

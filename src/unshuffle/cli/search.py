@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from unshuffle._files import write_atomically
+from unshuffle._ranges import Range, ranged
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from unshuffle.evals.nearest import Nearest
 
 
+@ranged
 @dataclass(frozen=True)
 class SearchOptions:
     """Options of ``unshuffle search``."""
@@ -29,7 +31,7 @@ class SearchOptions:
     """Files to find the like of."""
     index: Path
     """Folder, .zip, .tar or folder of .tar to search."""
-    count: int = 8
+    count: Annotated[int, Range(1, 10_000)] = 8
     """How many to find for each query; the query itself is left out."""
     out: Path = Path("found.png")
     """Contact sheet to write: the queries on the left, what was found on the right. Of images only."""

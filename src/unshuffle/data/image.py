@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from unshuffle._ranges import Margin, Pixels
 from unshuffle.data.files import FileDataset, called, find
 from unshuffle.data.labels import labels_of
 from unshuffle.data.loaders import as_item
@@ -25,9 +26,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 class Images:
     """How image files become samples: the short side is scaled to ``size``, the middle square is kept."""
 
-    size: int = 96
+    size: Pixels = 96
     """Pixels a side of the square that the network sees."""
-    smallest: int = 16
+    smallest: Margin = 16
     """Images with fewer pixels than this on a side are skipped and counted as unreadable."""
     grey: bool = False
     """Keep the brightness alone: one channel instead of three."""

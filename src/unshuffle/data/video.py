@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Pixels, Range
 from unshuffle.data import frames as reading
 from unshuffle.data.files import FileDataset, Files, called, find
 from unshuffle.data.labels import labels_of
@@ -34,22 +34,15 @@ class Clips:
     Source: Shuffle to Learn, section 3.2 (20 frames, sampled uniformly).
     """
 
-    frames: int | None = 20
+    frames: Annotated[int, Range(2, 65_536)] | None = 20
     """Frames of a clip; clips with fewer are skipped and counted. None: 20, or what nine of ten files have."""
-    size: int | None = None
+    size: Pixels | None = None
     """Pixels a side of a frame. None: 64, or the short side of the median file where that is smaller."""
-    smallest: int = 16
+    smallest: Pixels = 16
     """Clips with fewer pixels than this on a side are skipped and counted as unreadable."""
 
     noun: ClassVar[str] = "clip"
     any_size: ClassVar[str] = "For clips of any size and length give a list of tensors (frames, 3, height, width)."
-
-    def __post_init__(self) -> None:
-        if self.frames is not None and self.frames < 2:
-            raise ValueError(f"Clips: `frames` must be at least 2, or there is nothing to order; got {self.frames}.")
-        if self.size is not None:
-            _check.positive("Clips", "size", self.size)
-        _check.positive("Clips", "smallest", self.smallest)
 
     @property
     def item_shape(self) -> tuple[int, int, int, int]:
