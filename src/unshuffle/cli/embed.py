@@ -40,7 +40,6 @@ def run(arguments: list[str]) -> int:
         raise ValueError(
             f"--out {options.out} is a folder; give the table's file, for example {options.out}/a.parquet."
         )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     reading = options.reading
     encoder = reading.encoder(options.run)
     dataset = encoder.open(options.data, options.where.layout())
@@ -74,4 +73,5 @@ def _write(path: Path, vectors: np.ndarray, names: list[str], labels: list[Any] 
     flat = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
     columns = {"name": pa.array(names)} | ({} if labels is None else {"label": pa.array(labels)})
     columns["features"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))

@@ -46,22 +46,30 @@ def refused(options: Any) -> list[str]:
     told = [f"{part.flag(field)} {reason}" for part in parts for field, reason, _ in _ranges.refusals(part.value)]
     if told:
         return told
-    for part in parts:
-        try:
-            getattr(part.value, "__post_init__", lambda: None)()
-        except ValueError as error:
-            return [_with_flags(str(error), part)]
-    return []
+    return [message for part in parts if (message := _misfit(part, parts))][:1]
 
 
-def _with_flags(message: str, part: Member) -> str:
+def _misfit(part: Member, parts: list[Member]) -> str | None:
+    """Why the fields of a member do not go together; None where they do."""
+    try:
+        getattr(part.value, "__post_init__", lambda: None)()
+    except ValueError as error:
+        return _with_flags(str(error), part, parts)
+    return None
+
+
+def _with_flags(message: str, part: Member, parts: list[Member]) -> str:
     """A message such as "Grid: `rows` must …" with ``--patches.rows`` for the field."""
-    fields = {field.name for field in dataclasses.fields(part.value)}
+    owner, colon, rest = message.partition(": ")
+    named = [other for other in (part, *parts) if type(other.value).__name__ == owner]
+    if not colon or not named:
+        return message
+    fields = {field.name for field in dataclasses.fields(named[0].value)}
 
     def flag(quoted: re.Match[str]) -> str:
-        return part.flag(quoted[1]) if quoted[1].partition(".")[0] in fields else quoted[0]
+        return named[0].flag(quoted[1]) if quoted[1].partition(".")[0] in fields else quoted[0]
 
-    return re.sub(r"`([\w.]+)`", flag, message.removeprefix(f"{type(part.value).__name__}: "))
+    return re.sub(r"`([\w.]+)`", flag, rest)
 
 
 def _is_unnamed(hint: Any) -> bool:

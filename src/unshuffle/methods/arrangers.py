@@ -154,7 +154,7 @@ class MosaicNet:
     rows: Few
     columns: Few
     tile_shape: tuple[Count, ...]
-    width: Size = 64
+    width: Few = 64
     hidden: Size = 64
     steps: MaybeFew = 4
     iterations: Few = 4

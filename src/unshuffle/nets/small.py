@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from unshuffle._ranges import Size
+from unshuffle._ranges import Few
 from unshuffle.values import register
 
 
@@ -16,7 +16,7 @@ from unshuffle.values import register
 class SmallConv:
     """Five 3 × 3 convolutions with batch norm and ReLU; pooled where the patch is still large enough."""
 
-    width: Size = 32
+    width: Few = 32
     """Channels of the first layer; the others have two or three times as many."""
 
     def build(self, channels: int) -> nn.Module:

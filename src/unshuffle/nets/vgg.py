@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from unshuffle._ranges import Size
+from unshuffle._ranges import Few
 from unshuffle.values import register
 
 # Convolutions in each of the five stages, and the width of a stage in units of the first one's.
@@ -23,7 +23,7 @@ class VGG16:
     larger network of DeepPermNet's Table 3.
     """
 
-    width: Size = 64
+    width: Few = 64
     """Channels of the first stage; the last has eight times as many."""
 
     def build(self, channels: int) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from unshuffle._ranges import Epochs, Few, Finite, FractionBelowOne, Many, Minibatch, Positive, Seed
+from unshuffle._ranges import Epochs, Few, Fraction, FractionBelowOne, Minibatch, Positive, Seed
 from unshuffle.data.image import Images
 from unshuffle.data.mosaic import Tiles, Whole
 from unshuffle.data.named import Labelled
@@ -36,13 +36,13 @@ class ClassifyRecipe:
     """Where images come from; they have labels."""
     grid: tuple[Few, Few] = (3, 3)
     """Rows and columns of the tiles to come: images are scaled until they divide evenly."""
-    mean: tuple[Finite, ...] = (0.5,)
+    mean: tuple[Fraction, ...] = (0.5,)
     """Of the pixels in [0, 1], subtracted from them: one for each channel, or one for all."""
     deviation: tuple[Positive, ...] = (0.25,)
     """Of the pixels, by which they are divided."""
     backbone: Backbone = SmallConv()
     """What sees an image."""
-    classes: Many = 10
+    classes: Size = 10
     """How many classes there are."""
     optim: AdamW | Adam = Adam(lr=1e-3)
     """How the weights move."""

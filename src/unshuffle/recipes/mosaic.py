@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
-from unshuffle._ranges import Epochs, Few, Finite, FractionBelowOne, MaybeFew, Minibatch, Positive, Seed, Size
+from unshuffle._ranges import Epochs, Few, Fraction, FractionBelowOne, MaybeFew, Minibatch, Positive, Seed, Size
 from unshuffle.data.image import Images
 from unshuffle.data.mosaic import Tiles, pixel_constants
 from unshuffle.data.named import CIFAR10, MNIST, Labelled
@@ -36,14 +36,14 @@ class MosaicRecipe:
     """Where images come from."""
     grid: tuple[Few, Few] = (3, 3)
     """Rows and columns of tiles. Images that do not divide evenly are scaled up until they do."""
-    mean: tuple[Finite, ...] | None = None
+    mean: tuple[Fraction, ...] | None = None
     """Of the pixels in [0, 1], subtracted from them: one a channel, or one for all. By default that of the data."""
     deviation: tuple[Positive, ...] | None = None
     """Of the pixels, by which they are divided. By default that of the data."""
     model: MosaicModel = "po-la"
     """What places tiles: po-u and po-la optimise a permutation (from a uniform start, and a linear one), lin-assign
     maps each tile to its place, neighbours learns which tile continues which."""
-    width: Size = 64
+    width: Few = 64
     """Channels of the convolutions that see a tile."""
     hidden: Size = 64
     """Units of the network that compares two tiles."""

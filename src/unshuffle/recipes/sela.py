@@ -13,7 +13,6 @@ from unshuffle._ranges import (
     Few,
     Fraction,
     FractionBelowOne,
-    Many,
     MaybeMany,
     Minibatch,
     Seed,
@@ -70,7 +69,7 @@ class SelfLabelRecipe:
     over all places."""
     dropout: Fraction = 0.5
     """Before each of these layers."""
-    clusters: tuple[Many, ...] = (128,)
+    clusters: tuple[Size, ...] = (128,)
     """Clusters: one number for all heads, or one a head."""
     heads: Few = 10
     """Labellings that are learnt side by side."""
@@ -133,7 +132,7 @@ class SupervisedRecipe:
     labels: str | None = None
     """Table of labels: a .csv or .parquet with columns file, label and, for several labellings at once, head; what
     unshuffle labels writes, or any other. None: the labels of the data themselves."""
-    classes: tuple[Many, ...] = ()
+    classes: tuple[Size, ...] = ()
     """Classes of each head. None: chosen from the labels; a table of more heads, or of more classes, is followed."""
     views: MultiView = changed_view(96)
     """How an image is changed."""

@@ -36,8 +36,9 @@ from unshuffle.train.launching import launched
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
-from unshuffle.train.plan import Plan, Recipe, check
+from unshuffle.train.plan import Plan, Recipe, check, enough
 from unshuffle.train.progress import Reporter, Silent, Terminal
+from unshuffle.train.refused import Before
 from unshuffle.train.rounds import RunBatches
 from unshuffle.train.signals import StopFlag
 from unshuffle.train.together import everywhere, on_leader, share_failure
@@ -123,6 +124,7 @@ def train(
     source = source_of(dataset)
     recipe = as_read(recipe, source)
     training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
+    enough(recipe.batch_size, len(cast(list, training)), machine.devices * machine.nodes)
     shape = item_shape(training)
     seed_everything(mix(recipe.seed, 0))
     plan = recipe.build(shape, net)
@@ -132,14 +134,20 @@ def train(
         plan.net, plan.transform, shape, source=source, objective=plan.objective, net_value=plan.net_value,
         own_backbone=net is not None,
     )  # fmt: skip
+    before = Before(out)
     fabric = launched(machine)
 
     def opened() -> Path:
         return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
 
     place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
-    run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
-    run.train(training, held_out, resume=resume)
+    try:
+        run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+        run.train(training, held_out, resume=resume)
+    except (ValueError, Explained) as error:
+        if fabric.is_global_zero and not (resume or isinstance(error, Diverged)):
+            before.restore(place)
+        raise
     return Trained(place, encoder, fabric.is_global_zero)
 
 
@@ -378,10 +386,7 @@ class _Run:
 
     def _batch_size(self) -> int:
         """Samples in a step, over all processes."""
-        size, processes = min(self.recipe.batch_size, self.samples), self.fabric.world_size
-        few = f"{processes} processes cannot share {size} samples a step; each needs two. Use a larger batch, or fewer."
-        share_failure(ValueError(few) if size < 2 * processes else None, self.fabric.device)
-        return size
+        return min(self.recipe.batch_size, self.samples)
 
     def _go_on(self) -> str:
         return f"go on with: unshuffle train --resume {self.place}"
