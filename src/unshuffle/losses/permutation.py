@@ -6,14 +6,14 @@ A ranking objective reads n scores as positions, so all n! orders can be learnt;
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unshuffle import permutations
-from unshuffle._ranges import Many, Positive
+from unshuffle._ranges import Positive, Range
 from unshuffle.losses.fenchel_young import fenchel_young, sampled_fenchel_young
 from unshuffle.ops.soft_rank import soft_rank
 from unshuffle.permutations import SpreadOut
@@ -58,7 +58,7 @@ class PerturbedFenchelYoung(_Ranking):
 
     sigma: Positive = 0.1
     """Scale of the noise, in units of the scores. The paper's is 0.1."""
-    num_samples: Many | None = None
+    num_samples: Annotated[int, Range(1, 10_000)] | None = None
     """None: the exact expectation (ours, zero variance). A number: that many draws (the paper's 10)."""
 
     def loss(

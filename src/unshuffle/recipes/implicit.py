@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from unshuffle._ranges import Epochs, Few, Fraction, FractionBelowOne, Minibatch, Positive, Seed
+from unshuffle._ranges import Epochs, Few, Fraction, FractionBelowOne, Minibatch, Positive, Seed, Size
 from unshuffle.data.image import Images
 from unshuffle.data.mosaic import Tiles, Whole
 from unshuffle.data.named import Labelled

@@ -47,6 +47,12 @@ class SortRecipe:
     seed: Seed = 0
     """Of everything."""
 
+    def __post_init__(self) -> None:
+        if self.model == "po-u" and not self.steps:
+            raise ValueError(
+                "SortRecipe: `steps` must be from 1 where `model` is po-u, which learns by its steps; got 0."
+            )
+
     def settle(self, root: str | Path) -> tuple[SortRecipe, list[str]]:
         """Itself: nothing is left open."""
         return self, []
