@@ -214,4 +214,4 @@ def _refused_number(kind: type, accepted: Range, value: Any) -> tuple[str, type[
     whole = kind is int
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         return f"must be {'a whole number' if whole else 'a number'} {accepted}; got {value!r}.", TypeError
-    return None if value in accepted else (f"must be {accepted}; got {value}.", ValueError)
+    return None if float(value) in accepted else (f"must be {accepted}; got {value}.", ValueError)

@@ -179,6 +179,21 @@ def test_a_condition_on_several_fields_names_their_flags(capsys):
     assert "--labelling.frequencies must hold one number a cluster" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("shuffle", "--patches.rows 1 --patches.columns 1", "--patches must be at least 2"),
+        ("deepperm", "--patches.rows 1 --patches.columns 1", "--patches must be at least 2"),
+        ("sort-numbers", "--model po-u --steps 0", "--steps must be from 1 where --model is po-u; got 0."),
+        ("mosaic", "--model po-u --steps 0", "--steps must be from 1 where --model is po-u; got 0."),
+    ],
+)
+def test_a_task_without_anything_to_learn_is_refused(name, words, message, capsys):
+    with pytest.raises(SystemExit):
+        trained()[name](words.split())
+    assert message in capsys.readouterr().err
+
+
 def test_values_of_all_recipes_are_in_range_and_read_back_from_json():
     for name, recipe in recipes.ALL.items():
         assert values.from_json(json.loads(json.dumps(values.to_json(recipe())))) == recipe(), name

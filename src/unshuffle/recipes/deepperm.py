@@ -55,7 +55,7 @@ class DeepPermRecipe:
 
     def __post_init__(self) -> None:
         if getattr(self.patches, "number", 2) is not None and self.patches.count < 2:
-            raise ValueError(f"DeepPermRecipe: `patches` must be at least 2, or there is nothing to order; got 1.")
+            raise ValueError("DeepPermRecipe: `patches` must be at least 2, or there is nothing to order; got 1.")
 
     def settle(self, root: str | Path) -> tuple[DeepPermRecipe, list[str]]:
         """Chooses from the data below ``root`` what was left open; lines tell what was chosen."""

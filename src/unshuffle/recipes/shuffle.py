@@ -60,7 +60,7 @@ class ShuffleRecipe:
 
     def __post_init__(self) -> None:
         if getattr(self.patches, "number", 2) is not None and self.patches.count < 2:
-            raise ValueError(f"ShuffleRecipe: `patches` must be at least 2, or there is nothing to order; got 1.")
+            raise ValueError("ShuffleRecipe: `patches` must be at least 2, or there is nothing to order; got 1.")
 
     def settle(self, root: str | Path) -> tuple[ShuffleRecipe, list[str]]:
         """Chooses from the data below ``root`` what was left open.
