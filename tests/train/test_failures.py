@@ -285,8 +285,8 @@ def test_a_run_that_has_a_checkpoint_keeps_its_folder_when_it_is_refused_later(t
 
 
 def test_more_processes_than_a_step_has_samples_for_are_refused_before_one_is_started(tmp_path):
+    recipe, machine = replace(tiny.RECIPE, batch_size=4), unshuffle.Machine("cpu", devices=900)
     with pytest.raises(ValueError, match="900 processes cannot share 4 samples a step"):
-        recipe, machine = replace(tiny.RECIPE, batch_size=4), unshuffle.Machine("cpu", devices=900)
         unshuffle.fit(recipe, tiny.arrays(), out=tmp_path / "run", machine=machine)
     assert not (tmp_path / "run").exists()
 

@@ -69,9 +69,7 @@ class MosaicRecipe:
 
     def __post_init__(self) -> None:
         if self.model == "po-u" and not self.steps:
-            raise ValueError(
-                "MosaicRecipe: `steps` must be from 1 where `model` is po-u, which learns by its steps; got 0."
-            )
+            raise ValueError(f"{type(self).__name__}: `steps` must be from 1 where `model` is po-u; got 0.")
 
     def settle(self, root: str | Path) -> tuple[MosaicRecipe, list[str]]:
         """Chooses the pixels' constants from at most 200 images below ``root``, where they are left open.

@@ -49,9 +49,7 @@ class SortRecipe:
 
     def __post_init__(self) -> None:
         if self.model == "po-u" and not self.steps:
-            raise ValueError(
-                "SortRecipe: `steps` must be from 1 where `model` is po-u, which learns by its steps; got 0."
-            )
+            raise ValueError(f"{type(self).__name__}: `steps` must be from 1 where `model` is po-u; got 0.")
 
     def settle(self, root: str | Path) -> tuple[SortRecipe, list[str]]:
         """Itself: nothing is left open."""
