@@ -51,8 +51,6 @@ def run(arguments: list[str]) -> int:
 
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; give a folder.")
-    if options.sheet < 0:
-        raise ValueError(f"--sheet must be 0 images or more; got {options.sheet}.")
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_others(encoder)

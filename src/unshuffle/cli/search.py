@@ -74,8 +74,6 @@ def _refuse(options: SearchOptions) -> None:
     for query in options.query:
         if not query.is_file():
             raise ValueError(f"no file '{query}' to find the like of.")
-    if options.count < 1:
-        raise ValueError(f"--count must be 1 or more; got {options.count}.")
     if options.out.suffix.lower() != ".png":
         raise ValueError(f"--out {options.out} must be a .png, for example found.png.")
 

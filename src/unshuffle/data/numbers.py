@@ -24,7 +24,7 @@ class Numbers:
     Source: Zhang et al. 2019 (Permutation-Optimisation), section 4.1 and appendix F.1.
     """
 
-    size: Annotated[int, Range(2, 65536)] = 10
+    size: Annotated[int, Range(2, 65_536)] = 10
     """Numbers in a set."""
     low: Finite = 0.0
     """Lower bound."""

@@ -26,7 +26,7 @@ class Machine:
     """Several CUDA devices: batch norms see the batch of all of them; else each device's own."""
     workers: MaybeFew = 0
     """Processes that read samples, beside each training process."""
-    save_every: Annotated[float, Range(0, 1000000000)] = 60.0
+    save_every: Annotated[float, Range(0, 1_000_000_000)] = 60.0
     """Seconds between resumable checkpoints; 0 saves after every step."""
     log_every: Count = 10
     """Steps between rows of metrics.csv."""
