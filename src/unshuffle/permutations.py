@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unshuffle import _check
 from unshuffle._pairs import as_int64, count_pairs, with_nan
+from unshuffle._ranges import Many, Seed
 from unshuffle.values import register
 
 
@@ -262,9 +263,9 @@ def _all_permutations(n: int) -> Tensor:
 class SpreadOut:
     """The fixed set of :func:`spread_out`, as a value that a transform and a loss can share."""
 
-    count: int = 100
+    count: Many = 100
     """How many permutations; Shuffle to Learn's baseline has 100."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the greedy choice."""
 
     def build(self, n: int) -> Int[Tensor, "count {n}"]:

@@ -16,6 +16,8 @@ import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from unshuffle._ranges import ranged
+
 T = TypeVar("T")
 _REGISTRY: dict[str, type] = {}
 DEEPEST = 32
@@ -23,12 +25,12 @@ DEEPEST = 32
 
 
 def register(cls: type[T]) -> type[T]:
-    """Marks a frozen dataclass as a value that may be written to and read from JSON."""
+    """Marks a frozen dataclass as a value that may be written to and read from JSON, and checks its numbers' ranges."""
     assert dataclasses.is_dataclass(cls), cls
     assert _REGISTRY.setdefault(cls.__name__, cls).__qualname__ == cls.__qualname__, (
         f"two values are named {cls.__name__}"
     )
-    return cls
+    return ranged(cls)
 
 
 def to_json(value: Any) -> Any:

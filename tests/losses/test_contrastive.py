@@ -316,14 +316,14 @@ def test_a_value_comes_back_equal_from_json_text(objective):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: GroupOrder(0.0), "`inverse_temperature` must be positive"),
+        (lambda: GroupOrder(0.0), "`inverse_temperature` must be above 0"),
         (lambda: GroupOrder(network="bubble"), "`network` must be one of"),  # pyright: ignore[reportArgumentType]
         (lambda: GroupOrder(orientation="up"), "`orientation` must be one of"),  # pyright: ignore[reportArgumentType]
         (lambda: GroupOrder(negatives=ALL), "`negatives.count` must be a number"),
-        (lambda: InfoNCE(0.0), "`temperature` must be positive"),
+        (lambda: InfoNCE(0.0), "`temperature` must be above 0"),
         (lambda: InfoNCE(pairs="none"), "`pairs` must be one of"),  # pyright: ignore[reportArgumentType]
-        (lambda: Triplet(-0.1), "`margin` must be 0 or more"),
-        (lambda: Negatives(0), "`count` must be positive"),
+        (lambda: Triplet(-0.1), "`margin` must be from 0"),
+        (lambda: Negatives(0), "`count` must be from 1"),
         (lambda: Negatives(choice="best"), "`choice` must be one of"),  # pyright: ignore[reportArgumentType]
         (lambda: Negatives(views="none"), "`views` must be one of"),  # pyright: ignore[reportArgumentType]
     ],

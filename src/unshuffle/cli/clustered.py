@@ -38,8 +38,6 @@ def clustering(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Me
     from unshuffle.evals import stamp
     from unshuffle.evals.saliency import filters_figure
 
-    if options.clustering.head < 1:
-        raise ValueError(f"--head must be 1 or more; got {options.clustering.head}.")
     part, split = tested(encoder, options, cast(Path, options.only_data()))
     part = _spread(_labelled_only(part), options.clustering.most)
     features = _embedded(encoder, part, options, terminal)

@@ -12,6 +12,7 @@ import tyro
 
 from unshuffle._files import make_folder, write_atomically
 from unshuffle._names import escape_name
+from unshuffle._ranges import Range, SmallSeed, ranged
 from unshuffle.cli.outputs import check_file, check_folder
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 TABLE, SHEET = "order.csv", "sheet.png"
 
 
+@ranged
 @dataclass(frozen=True)
 class OrderOptions:
     """Options of ``unshuffle order``."""
@@ -34,11 +36,11 @@ class OrderOptions:
     """Folder, .zip, .tar or folder of .tar with images to put in order."""
     out: Path = Path("sorted")
     """Folder to write order.csv and sheet.png into."""
-    sheet: int = 48
+    sheet: Annotated[int, Range(0, 10_000)] = 48
     """Images on the contact sheet, evenly spaced from the weakest to the strongest; 0 for no sheet."""
     saliency: bool = True
     """Show below each image of the sheet which pixels move the answer."""
-    seed: int = 0
+    seed: SmallSeed = 0
     """Of the windows that a run on sequences is asked about."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
@@ -52,8 +54,6 @@ def run(arguments: list[str]) -> int:
     from unshuffle.train.progress import Terminal
 
     check_folder(options.out)
-    if options.sheet < 0:
-        raise ValueError(f"--sheet must be 0 images or more; got {options.sheet}.")
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_others(encoder)

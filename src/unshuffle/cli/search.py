@@ -11,6 +11,7 @@ import tyro
 
 from unshuffle._files import make_room, write_atomically
 from unshuffle._names import escape_name
+from unshuffle._ranges import Range, ranged
 from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from unshuffle.evals.nearest import Nearest
 
 
+@ranged
 @dataclass(frozen=True)
 class SearchOptions:
     """Options of ``unshuffle search``."""
@@ -32,7 +34,7 @@ class SearchOptions:
     """Files to find the like of."""
     index: Path
     """Folder, .zip, .tar or folder of .tar to search."""
-    count: int = 8
+    count: Annotated[int, Range(1, 10_000)] = 8
     """How many to find for each query; the query itself is left out."""
     out: Path = Path("found.png")
     """Contact sheet to write: the queries on the left, what was found on the right. Of images only."""
@@ -78,8 +80,6 @@ def _refuse(options: SearchOptions) -> None:
     for query in options.query:
         if not query.is_file():
             raise ValueError(f"no file '{query}' to find the like of.")
-    if options.count < 1:
-        raise ValueError(f"--count must be 1 or more; got {options.count}.")
     check_file(options.out, (".png",))
 
 

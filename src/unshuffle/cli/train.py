@@ -13,6 +13,7 @@ import tyro
 
 from unshuffle import recipes
 from unshuffle._interrupts import is_first
+from unshuffle._ranges import Few, MaybeCount, MaybeFew, Range, ranged
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.where import Where, say_messages
 from unshuffle.data import SELF_CONTAINED
@@ -36,6 +37,7 @@ class TrainOptions:
     """Folder of the run; by default the next free one below runs/."""
 
 
+@ranged
 @dataclass(frozen=True)
 class ResumeOptions:
     """Options of ``unshuffle train --resume``; what is not given stays as the run began."""
@@ -44,19 +46,19 @@ class ResumeOptions:
     """Folder of the run."""
     data: Path | None = None
     """Where the samples are now, if they were moved: a folder or an archive with the same names and sizes."""
-    workers: int | None = None
+    workers: MaybeFew | None = None
     """Processes that read samples; their number changes nothing in the result."""
     device: str | None = None
     """auto, cpu, cuda, mps."""
-    devices: int | None = None
+    devices: Few | None = None
     """Devices (processes) on each machine."""
-    nodes: int | None = None
+    nodes: Few | None = None
     """Machines that train together."""
-    timeout: float | None = None
+    timeout: Annotated[float, Range(0, 1_000_000, open_low=True)] | None = None
     """Several processes: minutes for which the others wait for one that does not move, or does not start."""
-    save_every: float | None = None
+    save_every: Annotated[float, Range(0, 1_000_000_000)] | None = None
     """Seconds between resumable checkpoints; 0 saves after every step."""
-    max_unreadable: int | None = None
+    max_unreadable: MaybeCount | None = None
     """Samples that may be unreadable and are skipped; one more stops the job."""
     allow_different_machine: bool = False
     """Go on although threads, processes, device, precision, PyTorch or the processor's instruction set are others than

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unshuffle._ranges import Few, ranged
+
 if TYPE_CHECKING:
     from unshuffle.data.named import Layout
     from unshuffle.evals.encoder import Encoder
@@ -40,6 +42,7 @@ def say_messages(dataset: Any, *, besides: Any = None) -> None:
             Terminal().say(line)
 
 
+@ranged
 @dataclass(frozen=True)
 class Where:
     """How the data are laid out; by default every file counts and sub-folders are classes."""
@@ -57,7 +60,7 @@ class Where:
     """Column of that table, where it has several besides the names."""
     class_orders: Path | None = None
     """JSON file with orders of the classes, weak to strong, by attribute: what order recipes learn from classes."""
-    class_depth: int | None = None
+    class_depth: Few | None = None
     """Folders above a file that name its class: 2 for a/abbey/1.jpg. By default the class is the first folder in which
     files differ. Folders named as parts of a data set (train, val) are not counted."""
 
@@ -90,12 +93,9 @@ class Where:
             raise ValueError("--dataset has labels of its own: leave --label-table out, or --dataset.")
         if self.dataset is not None and self.class_orders is not None:
             raise ValueError("--dataset has labels of its own: leave --class-orders out, or --dataset.")
-        if self.class_depth is not None:
-            if self.class_depth < 1:
-                raise ValueError(f"--class-depth must be 1 or more; got {self.class_depth}.")
-            if self.dataset is not None or self.label_table is not None:
-                other = "--dataset" if self.dataset is not None else "--label-table"
-                raise ValueError(f"--class-depth reads labels from folders: leave it out, or {other}.")
+        if self.class_depth is not None and (self.dataset is not None or self.label_table is not None):
+            other = "--dataset" if self.dataset is not None else "--label-table"
+            raise ValueError(f"--class-depth reads labels from folders: leave it out, or {other}.")
         for flag, given, needed, there in (
             ("--split", self.split, "--dataset", self.dataset),
             ("--target", self.target, "--dataset or --class-orders", self.dataset or self.class_orders),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Annotated, Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import MaybeFew, NonNegative, Range
 from unshuffle.data import waves
 from unshuffle.data.files import FileDataset, Files, called, find, reason
 from unshuffle.data.labels import found_labels
@@ -37,28 +37,17 @@ class Sounds:
     (1, 1, samples), float32 in [-1, 1].
     """
 
-    rate: int | None = None
+    rate: Annotated[int, Range(*waves.RATES)] | None = None
     """Samples a second; None: the commonest rate among the files."""
-    seconds: float | None = None
+    seconds: Annotated[float, Range(0, 100_000, open_low=True)] | None = None
     """Length of a sample; None: the median of the files, 10 at the most."""
-    silence: float = 1e-4
+    silence: NonNegative = 1e-4
     """Sounds of which no sample is louder than this (full scale is 1) are skipped and counted as unreadable."""
-    channel: int | None = None
+    channel: MaybeFew | None = None
     """The channel to take, from 0; None: the mean of all."""
 
     noun: ClassVar[str] = "sound"
     any_size: ClassVar[str] = "For sounds of any length give a list of waveforms (samples,)."
-
-    def __post_init__(self) -> None:
-        for field in ("rate", "seconds"):
-            if getattr(self, field) is not None:
-                _check.positive("Sounds", field, getattr(self, field))
-        _check.not_negative("Sounds", "silence", self.silence)
-        if self.channel is not None:
-            _check.not_negative("Sounds", "channel", self.channel)
-        low, high = waves.RATES
-        if self.rate is not None and not low <= self.rate <= high:
-            raise ValueError(f"Sounds: `rate` must be from {low} to {high} samples a second; got {self.rate}.")
 
     @property
     def item_shape(self) -> tuple[int, int, int]:

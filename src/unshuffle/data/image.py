@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Margin, Pixels, Range
 from unshuffle.data.files import FileDataset, called, find
 from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.image_modes import upright_rgb
@@ -20,36 +19,35 @@ from unshuffle.data.labels import found_labels
 from unshuffle.data.loaders import as_item
 from unshuffle.values import register
 
+Pixel = Annotated[float, Range(-1e38, 1e38)]
+"""Value of a pixel in a file."""
+
 
 @register
 @dataclass(frozen=True)
 class Images:
     """How image files become samples: the short side is scaled to ``size``, the middle square is kept."""
 
-    size: int = 96
+    size: Pixels = 96
     """Pixels a side of the square that the network sees."""
-    smallest: int = 16
+    smallest: Margin = 16
     """Images with fewer pixels than this on a side are skipped and counted as unreadable."""
     grey: bool = False
     """Keep the brightness alone: one channel instead of three."""
-    background: int = 255
+    background: Annotated[int, Range(0, 255)] = 255
     """Gray level behind transparent pixels, from 0 (black) to 255 (white)."""
-    range: tuple[float, float] | None = None
+    range: tuple[Pixel, Pixel] | None = None
     """Values that become black and white, for single channels of 16 or 32 bits and floats; values beyond are clipped.
     8-bit images stay as they are. None: 16 bits are divided by 256, and all whose range is unknown are refused."""
-    max_pixels: int | None = None
+    max_pixels: Annotated[int, Range(1, 2**40)] | None = None
     """Largest image, width times height, that is decoded; None: Pillow's limit, 89,478,485."""
 
     noun: ClassVar[str] = "image"
     any_size: ClassVar[str] = "For pictures of any size give a list of PIL images."
 
     def __post_init__(self) -> None:
-        if not 0 <= self.background <= 255:
-            raise ValueError(f"Images: `background` must be a gray level from 0 to 255; got {self.background}.")
-        if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
-            raise ValueError(f"Images: `range` must be two finite numbers, the lower one first; got {self.range}.")
-        if self.max_pixels is not None:
-            _check.positive("Images", "max_pixels", self.max_pixels)
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError(f"Images: `range` must be two numbers, the lower one first; got {self.range}.")
 
     @property
     def item_shape(self) -> tuple[int, int, int]:

@@ -131,7 +131,7 @@ def rank_values(values: Sequence[object], where: str, *, place: Callable[[int], 
         what = f"some values are numbers and some are dates: {values[0]!r} and {values[odd]!r}"
     else:
         what = f"{values[odd]!r} is neither a number nor a date"
-    if isinstance(values[odd], str) and "," in values[odd]:
+    if "," in str(values[odd]):
         what += ", a decimal point is written as a point"
     raise ValueError(
         f"{where if place is None else place(odd)}: {what}. Words need an order (--class-orders), dates are written "

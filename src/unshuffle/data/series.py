@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unshuffle import _check
+from unshuffle._ranges import Count, Range
 from unshuffle.data import tables
 from unshuffle.data.files import FileDataset, Files, called, find, reason
 from unshuffle.data.labels import found_labels
@@ -43,14 +44,14 @@ class Series:
     """Array of an .npz, or column of a .parquet, with the samples; by default x, data, items, or the only one."""
     labels: str | None = None
     """Array or column with a class for each sample; by default y, label or labels, where there is one."""
-    time: int | None = None
+    time: Annotated[int, Range(0, 63)] | None = None
     """Which axis of a sample, from 0, is its time; by default the last, and of clips the first."""
     lengths: Literal["refuse", "crop", "pad"] = "refuse"
     """What becomes of samples that are not of one length: they are refused; or cropped to their middle; or padded by
     repeating their outermost entries."""
-    length: int | None = None
+    length: Count | None = None
     """Entries along time of an item; by default that of the data, with crop their shortest, with pad their longest."""
-    shape: tuple[int, ...] | None = None
+    shape: tuple[Count, ...] | None = None
     """Of an item; by default that of the data."""
     center: bool | None = None
     """Subtract the mean of each channel, in float64 or exact integers. By default where float32 would round off values
@@ -61,8 +62,6 @@ class Series:
 
     def __post_init__(self) -> None:
         _check.one_of("Series", "lengths", self.lengths, ("refuse", "crop", "pad"))
-        if self.length is not None:
-            _check.positive("Series", "length", self.length)
 
     @property
     def item_shape(self) -> tuple[int, ...]:

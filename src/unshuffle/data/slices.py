@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import MaybeCount, Range
 from unshuffle.data.patching import as_float, offsets
 from unshuffle.data.precision import channel_axis, near_zero, refuse_rounding
 from unshuffle.values import register
@@ -31,12 +32,12 @@ class Slices:
 
     axis: str = "time"
     """Where to cut: time (the frames of a clip, else the last axis), channels, or a number of an axis from 0."""
-    number: int | None = None
+    number: Annotated[int, Range(2, 65_536)] | None = None
     """How many; by default chosen from the size: each frame of a clip or each channel up to 20, else about 10 that
     divide it evenly."""
     remainder: Literal["crop", "pad"] = "crop"
     """What becomes of entries that do not divide evenly, at both ends: crop them, or pad by repeating the outermost."""
-    gap: int = 0
+    gap: MaybeCount = 0
     """Entries by which a slice is shorter than its cell."""
     jitter: bool = True
     """Place every slice at random inside its cell while training; else in the middle."""
@@ -47,9 +48,6 @@ class Slices:
         if self.axis not in ("time", "channels") and not self.axis.removeprefix("-").isdecimal():
             raise ValueError(f"Slices: `axis` must be time, channels or the number of an axis; got {self.axis!r}.")
         _check.one_of("Slices", "remainder", self.remainder, ("crop", "pad"))
-        _check.not_negative("Slices", "gap", self.gap)
-        if self.number is not None and self.number < 2:
-            raise ValueError(f"Slices: `number` must be at least 2, or there is nothing to order; got {self.number}.")
 
     @property
     def count(self) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unshuffle import _check
 from unshuffle._files import write_atomically
+from unshuffle._ranges import Size
 from unshuffle.data.asking import Ask, Asking, QuestionData, Targets
 from unshuffle.data.bounded import read_npz
 from unshuffle.data.wording import encode, numbered, vocabulary
@@ -49,7 +50,7 @@ class SortOfClevr:
 
     split: Literal["train", "test"] = "train"
     """Which part; no picture is in both."""
-    words: int = 8
+    words: Size = 8
     """Of a question, at the most."""
     vocabulary: tuple[str, ...] = ()
     """All words; by default those of the file."""

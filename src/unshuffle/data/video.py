@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Pixels, Range
 from unshuffle.data import animations, image_files
 from unshuffle.data import frames as reading
 from unshuffle.data.files import FileDataset, Files, called, find
@@ -39,26 +39,17 @@ class Clips:
     Source: Shuffle to Learn, section 3.2 (20 frames, sampled uniformly).
     """
 
-    frames: int | None = 20
+    frames: Annotated[int, Range(2, 65_536)] | None = 20
     """Frames of a clip; clips with fewer are skipped and counted. None: 20, or what nine of ten files have."""
-    size: int | None = None
+    size: Pixels | None = None
     """Pixels a side of a frame. None: 64, or the short side of the median file where that is smaller."""
-    smallest: int = 16
+    smallest: Pixels = 16
     """Clips with fewer pixels than this on a side are skipped and counted as unreadable."""
-    background: int = 255
+    background: Annotated[int, Range(0, 255)] = 255
     """Gray level behind transparent pixels of GIF, WebP, APNG and frames, from 0 (black) to 255 (white)."""
 
     noun: ClassVar[str] = "clip"
     any_size: ClassVar[str] = "For clips of any size and length give a list of tensors (frames, 3, height, width)."
-
-    def __post_init__(self) -> None:
-        if self.frames is not None and self.frames < 2:
-            raise ValueError(f"Clips: `frames` must be at least 2, or there is nothing to order; got {self.frames}.")
-        if self.size is not None:
-            _check.positive("Clips", "size", self.size)
-        _check.positive("Clips", "smallest", self.smallest)
-        if not 0 <= self.background <= 255:
-            raise ValueError(f"Clips: `background` must be a gray level from 0 to 255; got {self.background}.")
 
     @property
     def item_shape(self) -> tuple[int, int, int, int]:

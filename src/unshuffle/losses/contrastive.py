@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Annotated, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Positive, Range
 from unshuffle.losses.group_order import ORIENTATIONS, Orientation, group_order
 from unshuffle.losses.similarities import Negatives, costs_of_anchors, positive_views
 from unshuffle.ops.comparators import NETWORKS, Network
@@ -87,7 +88,7 @@ class GroupOrder(_OnPairs):
     Source: GroCo, section 3; the defaults are its section 4.1.
     """
 
-    inverse_temperature: float = 1.0
+    inverse_temperature: Positive = 1.0
     """β of the network's Cauchy relaxation, in inverse units of the cosine."""
     negatives: Negatives = Negatives()
     """Which views of other images are sorted along: a number of them, as the network is as deep as its list is long."""
@@ -101,7 +102,6 @@ class GroupOrder(_OnPairs):
     """How the list enters; see :func:`unshuffle.losses.group_order`."""
 
     def __post_init__(self) -> None:
-        _check.positive("GroupOrder", "inverse_temperature", self.inverse_temperature)
         _check.one_of("GroupOrder", "network", self.network, NETWORKS)
         _check.one_of("GroupOrder", "orientation", self.orientation, ORIENTATIONS)
         if self.negatives.count is None:
@@ -127,7 +127,7 @@ class InfoNCE(_OnPairs):
     ICML 2020; with several positives GroCo, equation 10.
     """
 
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """τ, in units of the cosine."""
     negatives: Negatives = Negatives(count=None)
     """Which views of other images are contrasted."""
@@ -139,7 +139,6 @@ class InfoNCE(_OnPairs):
     taken both ways, and every pair weighs the same."""
 
     def __post_init__(self) -> None:
-        _check.positive("InfoNCE", "temperature", self.temperature)
         _check.one_of("InfoNCE", "pairs", self.pairs, get_args(Pairs))
 
     def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
@@ -164,15 +163,12 @@ class Triplet(_OnPairs):
     Source: Schroff, Kalenichenko & Philbin, "FaceNet", CVPR 2015; GroCo, section 4.5 and Table 6a.
     """
 
-    margin: float = 1.6
+    margin: Annotated[float, Range(0, 1_000_000, infinite=True)] = 1.6
     """r, in units of the cosine; 2 and more is never reached. GroCo's ablation has 0.8, 1.6 and infinity."""
     negatives: Negatives = Negatives()
     """Which views of other images are in the triplets."""
     stop_gradient: bool = True
     """Whether only the anchor is moved by its distances, not what it is compared with."""
-
-    def __post_init__(self) -> None:
-        _check.not_negative("Triplet", "margin", self.margin)
 
     def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
         """By how much each positive cosine misses its margin to each negative one, averaged over the pairs."""

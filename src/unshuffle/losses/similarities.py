@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Many
 from unshuffle.values import register
 
 Choice = Literal["strongest", "random"]
@@ -34,7 +35,7 @@ class Negatives:
     Source: GroCo, section 3.3.2 ("Number of Negatives"), Tables 6c and 7c.
     """
 
-    count: int | None = 10
+    count: Many | None = 10
     """How many an anchor; fewer where there are not so many. None: all of them."""
     choice: Choice = "strongest"
     """The most similar ones, or random ones, drawn anew for each anchor from PyTorch's own generator."""
@@ -42,8 +43,6 @@ class Negatives:
     """Of all m views, m (B - 1) candidates, as the papers write; or of the anchor's own, B - 1, as GroCo's code."""
 
     def __post_init__(self) -> None:
-        if self.count is not None:
-            _check.count("Negatives", "count", self.count)
         _check.one_of("Negatives", "choice", self.choice, get_args(Choice))
         _check.one_of("Negatives", "views", self.views, get_args(Among))
 

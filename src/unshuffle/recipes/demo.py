@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from unshuffle import _check
 from unshuffle._files import check_folder, write_atomically
+from unshuffle._ranges import Few, Range
 from unshuffle.data.samples import Bundle, digits, notes
 from unshuffle.evals import Stamp, Task, compare, linear_probe, nearest_probe, stamp, supersede
 from unshuffle.evals.encoder import Encoder, load
@@ -73,14 +74,10 @@ class Demo:
 
     full: bool
     """All five losses and several seeds, or the default loss once."""
-    effort: float
+    effort: Annotated[float, Range(0, 1000, open_low=True)]
     """Share of the usual epochs; 1 is the demo, less is a rehearsal."""
-    seeds: int
+    seeds: Few
     """Trainings of each loss, where ``full``."""
-
-    def __post_init__(self) -> None:
-        _check.positive("Demo", "effort", self.effort)
-        _check.positive("Demo", "seeds", self.seeds)
 
     @property
     def losses(self) -> dict[str, Callable[[], ShuffleRecipe]]:

@@ -39,8 +39,9 @@ from unshuffle.train.lock import RunLock
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
-from unshuffle.train.plan import Plan, Recipe, check
+from unshuffle.train.plan import Plan, Recipe, check, enough
 from unshuffle.train.progress import Reporter, Silent, Terminal
+from unshuffle.train.refused import Before
 from unshuffle.train.rounds import GaveUp, RunBatches
 from unshuffle.train.signals import StopFlag
 from unshuffle.train.together import agree, everywhere, on_leader, share_failure
@@ -138,6 +139,7 @@ def train(
     if resume:
         dataset = resuming.as_stored(folder.reopen(out), dataset, training)
         training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
+    enough(recipe.batch_size, len(cast(list, training)), machine.devices * machine.nodes)
     shape = item_shape(training)
     if resume:
         resuming.same_shape(cast(Path, out), shape)
@@ -150,6 +152,7 @@ def train(
         plan.net, plan.transform, shape, source=source, objective=plan.objective, net_value=plan.net_value,
         own_backbone=net is not None,
     )  # fmt: skip
+    before = Before(out)
     fabric = launched(machine)
 
     lock = RunLock()  # held by the first process, for all
@@ -174,6 +177,10 @@ def train(
                 if isinstance(stop, Stopped):
                     raise
                 raise Stopped(f"stopped at once; go on with: {_command(place, again)}") from stop
+            except (ValueError, Explained) as error:
+                if fabric.is_global_zero and not (resume or isinstance(error, Diverged)):
+                    before.restore(place)
+                raise
     finally:
         lock.release()
     return Trained(place, encoder, fabric.is_global_zero)
@@ -485,10 +492,7 @@ class _Run:
 
     def _batch_size(self) -> int:
         """Samples in a step, over all processes."""
-        size, processes = min(self.recipe.batch_size, self.samples), self.fabric.world_size
-        few = f"{processes} processes cannot share {size} samples a step; each needs two. Use a larger batch, or fewer."
-        share_failure(ValueError(few) if size < 2 * processes else None, self.fabric.device)
-        return size
+        return min(self.recipe.batch_size, self.samples)
 
     def _go_on(self) -> str:
         return f"go on with: {self._command()}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unshuffle import _check
+from unshuffle._ranges import Few
 from unshuffle.data.files import FileDataset
 from unshuffle.data.labels import FoundLabels, folder_labels
 from unshuffle.values import register
@@ -20,7 +21,7 @@ class ClassFolders:
     See :func:`~unshuffle.data.class_folders.folder_classes`.
     """
 
-    depth: int = 1
+    depth: Few = 1
     """Folders above a file that name its class, counted from the root; split folders (train, val) do not count."""
 
     noun: ClassVar[str] = "sample"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from unshuffle import _check
+from unshuffle._ranges import Few
 from unshuffle.data.bounded import read_bounded
 from unshuffle.data.files import FileDataset, find
 from unshuffle.data.labels import FoundLabels, Labels, column_of, folder_labels
@@ -31,7 +32,7 @@ class RankedFolders:
     """JSON file with orders of the folders, by attribute; a file, or its name within the data."""
     target: str | None = None
     """The attribute to order by; None: the only one."""
-    depth: int | None = None
+    depth: Few | None = None
     """Folders above a file that name its place in the order, split folders not counted; None: the first one in which
     files differ."""
 
