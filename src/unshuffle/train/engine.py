@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
 
@@ -20,19 +19,18 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import Dataset
 
-from unshuffle import _dist
 from unshuffle._check import Explained
 from unshuffle.data.loaders import (
     Loaded,
     SkipLog,
     mix,
-    ordered_loader,
     seed_everything,
 )
 from unshuffle.evals import labellings
 from unshuffle.evals.described import without_downloads
 from unshuffle.evals.encoder import Encoder
 from unshuffle.train import checkpoints, folder, manifest, online, resuming
+from unshuffle.train.holdout import held_out_logs
 from unshuffle.train.journal import Journal
 from unshuffle.train.launching import launched
 from unshuffle.train.lock import RunLock
@@ -382,27 +380,11 @@ class _Run:
             self.best = means["loss"]
             self._write(done, "best")
 
-    @torch.no_grad()
     def _held_out_logs(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
-        """Means over the held-out samples, shuffled in the same way every time; none where not one can be read."""
-        self.method.eval()
-        sums: dict[str, float] = {}
-        count = 0
-        with _alone(self.method):
-            for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
-                self.skipped.add(loaded.skipped)
-                if loaded.raw is None or len(loaded.raw.items) < self.plan.least:
-                    continue
-                raw = self._on_device(loaded.raw)
-                seed_everything(mix(self.recipe.seed, k))
-                batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k)))
-                result = self.method(batch)
-                for key, value in {"loss": result.loss, **result.logs}.items():
-                    sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
-                count += len(raw.items)
-        if not count:
-            return {}
-        return {k: v / count for k, v in sums.items()} | self._neighbours(training, held_out, epoch)
+        means = held_out_logs(
+            self.method, self.recipe, self.plan, held_out, skipped=self.skipped, on_device=self._on_device
+        )
+        return means and means | self._neighbours(training, held_out, epoch)
 
     def _neighbours(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
         """What the representation is worth by now; nothing between times, and where the data have no classes."""
@@ -472,23 +454,13 @@ class _Run:
             raise manifest.BadManifest(f"{self.place / manifest.FILE} is not the list of samples of {path}.")
         if self.manifest is None:
             self.reporter.say("This run keeps no list of its samples: only their number was compared.")
-        self._recognize(state.get("machines"), total)
-
-    def _recognize(self, machines: list[resuming.Facts] | None, total: int) -> None:
-        """Compares this machine with the checkpoint's, where steps are left to do."""
-        now = self.machines[-1]
-        known = machines or [now]
-        differs = resuming.difference({k: v for k, v in known[-1].items() if k != "step"}, now)
-        if differs and self.first < total:
-            if not self.any_machine:
-                raise resuming.OtherMachine(
-                    f"this is not the machine of the checkpoint ({differs}): the run would not end bit for bit like "
-                    "one that was never stopped. Give back what it had, or go on all the same: "
-                    f"{self._command()} --allow-different-machine"
-                )
-            self.reporter.say(f"Goes on from step {self.first} on another machine ({differs}).")
-            known = [*known, now | {"step": self.first}]
-        self.machines = known
+        known = state.get("machines") or self.machines
+        self.machines, told = resuming.recognized(
+            known, self.machines[-1], step=self.first, left=total - self.first, allowed=self.any_machine,
+            command=self._command(),
+        )  # fmt: skip
+        if told:
+            self.reporter.say(told)
 
     def _batch_size(self) -> int:
         """Samples in a step, over all processes."""
@@ -508,17 +480,3 @@ class _Run:
 
 def _command(place: Path, again: str) -> str:
     return f"unshuffle train --resume {shlex.quote(str(place))}{again}"
-
-
-@contextmanager
-def _alone(method: nn.Module) -> Iterator[None]:
-    """This process computes by itself: losses gather from nobody, and no buffer is sent before a forward pass."""
-    averaged = [m for m in method.modules() if isinstance(m, nn.parallel.DistributedDataParallel)]
-    try:
-        for module in averaged:
-            module.require_forward_param_sync = False
-        with _dist.alone():
-            yield
-    finally:
-        for module in averaged:
-            module.require_forward_param_sync = True

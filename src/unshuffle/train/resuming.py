@@ -105,3 +105,31 @@ def facts(device: torch.device, processes: int, precision: str) -> Facts:
 def difference(before: Facts, now: Facts) -> str:
     """For example ``threads: 4, now 2; torch: 2.6.0, now 2.7.1``; "" where all is equal."""
     return "; ".join(f"{key}: {before[key]}, now {now.get(key)}" for key in before if before[key] != now.get(key))
+
+
+def recognized(
+    known: list[Facts], now: Facts, *, step: int, left: int, allowed: bool, command: str
+) -> tuple[list[Facts], str]:
+    """The machines of a run with the present one, and a sentence where that is another; see :func:`facts`.
+
+    Args:
+        known: those of the checkpoint, each with the ``step`` from which it was used.
+        now: this one.
+        step: of the checkpoint.
+        left: steps still to do: where there are none, the machine does not matter.
+        allowed: whether another machine may go on.
+        command: goes on with the run.
+
+    Raises:
+        OtherMachine: it is another, and that is not allowed.
+    """
+    differs = difference({key: value for key, value in known[-1].items() if key != "step"}, now)
+    if not differs or not left:
+        return known, ""
+    if not allowed:
+        raise OtherMachine(
+            f"this is not the machine of the checkpoint ({differs}): the run would not end bit for bit like one that "
+            "was never stopped. Give back what it had, or go on all the same: "
+            f"{command} --allow-different-machine"
+        )
+    return [*known, now | {"step": step}], f"Goes on from step {step} on another machine ({differs})."
