@@ -82,7 +82,7 @@ class Evil:
         (["train", "shuffle", "--data", "x", "--patches.rows", "0"], ["--patches.rows must be from 1 to 1,024"]),
         (["train", "shuffle", "--data", "x", "--precision", "8"], ["--precision", "32-true", "bf16-mixed", "64-true"]),
         (["train", "shuffle", "--data", "x", "--devices", "0"], ["--devices must be from 1 to 1,024; got 0."]),
-        (["train", "--resume"], ["--resume", "PATH"]),
+        (["train", "--resume"], ["--resume", "Missing value"]),
         (["train", "--resume", "a", "b"], ["Unrecognized", "b"]),
         (["train", "--resume", "a", "--devices", "0"], ["--devices must be from 1 to 1,024; got 0."]),
         (["embed"], ["RUN"]),

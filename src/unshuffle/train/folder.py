@@ -29,7 +29,15 @@ from unshuffle.train.plan import Recipe
 from unshuffle.train.revision import revision
 
 RECIPE, CHECKPOINTS = "recipe.json", "checkpoints"
-WRITTEN = (CHECKPOINTS, "metrics.csv", "encoder.json", "encoder.safetensors", "results.jsonl", "labels")
+WRITTEN = (
+    CHECKPOINTS,
+    "metrics.csv",
+    "samples.jsonl.gz",
+    "encoder.json",
+    "encoder.safetensors",
+    "results.jsonl",
+    "labels",
+)
 FILES = (RECIPE, "metrics.csv", "encoder.json", "encoder.safetensors", "results.jsonl", "report.html")
 FOLDERS = (CHECKPOINTS, "labels", "figures", "tensorboard")
 LARGEST = 1 << 24
