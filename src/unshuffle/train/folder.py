@@ -29,16 +29,9 @@ from unshuffle.train.plan import Recipe
 from unshuffle.train.revision import revision
 
 RECIPE, CHECKPOINTS = "recipe.json", "checkpoints"
-WRITTEN = (
-    CHECKPOINTS,
-    "metrics.csv",
-    "samples.jsonl.gz",
-    "encoder.json",
-    "encoder.safetensors",
-    "results.jsonl",
-    "labels",
-)
-FILES = (RECIPE, "metrics.csv", "encoder.json", "encoder.safetensors", "results.jsonl", "report.html")
+SAMPLES = "samples.jsonl.gz"
+WRITTEN = (CHECKPOINTS, "metrics.csv", SAMPLES, "encoder.json", "encoder.safetensors", "results.jsonl", "labels")
+FILES = (RECIPE, "metrics.csv", SAMPLES, "encoder.json", "encoder.safetensors", "results.jsonl", "report.html")
 FOLDERS = (CHECKPOINTS, "labels", "figures", "tensorboard")
 LARGEST = 1 << 24
 """Bytes of a ``recipe.json``, at the most."""

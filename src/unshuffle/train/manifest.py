@@ -22,9 +22,9 @@ from torch.utils.data import Dataset, Subset
 
 from unshuffle._check import Explained
 from unshuffle._files import write_atomically
-from unshuffle.train.folder import RunError
+from unshuffle.train.folder import SAMPLES, RunError
 
-FILE = "samples.jsonl.gz"
+FILE = SAMPLES
 """Below a run's folder."""
 LARGEST = 1 << 30
 """Bytes that the list may have once it is unpacked: about ten million samples. More is taken for a bomb."""
