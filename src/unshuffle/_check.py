@@ -144,7 +144,7 @@ def count(function: str, name: str, value: int, *, least: int = 1, most: int = _
 
 
 def lengths(function: str, name: str, value: Sequence[int]) -> tuple[int, ...]:
-    """Refuses what is no sequence of whole numbers above 0, and returns them as a tuple."""
+    """Refuses what is no sequence of whole numbers, 0 or more, and returns them as a tuple."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError
@@ -153,7 +153,7 @@ def lengths(function: str, name: str, value: Sequence[int]) -> tuple[int, ...]:
         raise TypeError(
             f"{function}: `{name}` must be one length for each axis, such as (2, 3); got {_shown(value)}."
         ) from None
-    return tuple(count(function, name, length) for length in found)
+    return tuple(count(function, name, length, least=0) for length in found)
 
 
 def flag(function: str, name: str, value: bool) -> None:
