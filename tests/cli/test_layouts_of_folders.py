@@ -120,7 +120,6 @@ def test_an_order_recipe_leaves_files_of_no_class_folder_out(depth, tmp_path, ca
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--class-depth", "0"), "--class-depth must be 1 or more; got 0"),
         (("--class-depth", "2"), "--class-depth 2: .* has fewer than two class folders there; the first file is"),
         (("--class-depth", "1", "--dataset", "dtd"), "--class-depth reads labels from folders: leave it out, or --dat"),
         (("--class-depth", "1", "--label-table", "t.csv"), "leave it out, or --label-table"),

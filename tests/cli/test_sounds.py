@@ -109,17 +109,21 @@ def test_eval_compares_spectrograms_untrained_and_trained_and_shows_puzzles(run,
     assert (run / "report.html").read_text().count("<img ") >= 3
 
 
-def test_a_run_goes_on_with_the_rate_and_length_that_were_chosen(pitches, tmp_path, call):
+def test_a_run_goes_on_with_the_rate_that_was_chosen_and_not_with_other_sounds(pitches, tmp_path, call):
     whole, more = tmp_path / "whole", sounds(tmp_path / "more", 12)
     assert call("train", "shuffle-audio", "--data", more, "--out", whole, *TINY).status == 0
     before = (whole / "encoder.safetensors").read_bytes()
-    for path in more.iterdir():  # the same number of other sounds, of which another rate would be chosen
-        wave, rate = soundfile.read(path)
-        soundfile.write(path, np.repeat(wave, 2), 2 * rate)
 
     assert call("train", "--resume", whole).status == 0
     assert (whole / "encoder.safetensors").read_bytes() == before
     assert json.loads((whole / "recipe.json").read_text())["recipe"]["source"]["rate"] == 4000
+
+    for path in more.iterdir():  # the same number of other sounds, of which another rate would be chosen
+        wave, rate = soundfile.read(path)
+        soundfile.write(path, np.repeat(wave, 2), 2 * rate)
+    refused = call("train", "--resume", whole)
+    assert refused.status == 1
+    assert "12 with another size" in refused.err
 
 
 def test_python_learns_the_same_from_a_source_that_is_left_open(run, pitches, tmp_path):

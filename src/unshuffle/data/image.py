@@ -19,7 +19,7 @@ from unshuffle.data.labels import found_labels
 from unshuffle.data.loaders import as_item
 from unshuffle.values import register
 
-Pixel = Annotated[float, Range(-1e38, 1e38)]
+Pixel = Annotated[float, Range(-1e15, 1e15)]
 """Value of a pixel in a file."""
 
 
