@@ -19,7 +19,7 @@ from unshuffle.data.labels import found_labels
 from unshuffle.data.loaders import as_item
 from unshuffle.values import register
 
-Pixel = Annotated[float, Range(-1e15, 1e15)]
+Pixel = Annotated[float, Range(-1e11, 1e11)]
 """Value of a pixel in a file."""
 
 
@@ -39,7 +39,7 @@ class Images:
     range: tuple[Pixel, Pixel] | None = None
     """Values that become black and white, for single channels of 16 or 32 bits and floats; values beyond are clipped.
     8-bit images stay as they are. None: 16 bits are divided by 256, and all whose range is unknown are refused."""
-    max_pixels: Annotated[int, Range(1, 2**40)] | None = None
+    max_pixels: Annotated[int, Range(1, 2**34)] | None = None
     """Largest image, width times height, that is decoded; None: Pillow's limit, 89,478,485."""
 
     noun: ClassVar[str] = "image"
