@@ -42,10 +42,16 @@ def run(arguments: list[str]) -> int:
     options = parse(
         LabelsOptions, command="labels", arguments=arguments, description="Writes down the labels that a run found."
     )
+    from unshuffle.recipes import SelfLabelRecipe
     from unshuffle.train import checkpoints, folder
 
     check_file(options.out, SUFFIXES)
     trained, path = stored(options.run), folder.checkpoint(options.run)
+    if not isinstance(trained.recipe, (str, SelfLabelRecipe)):
+        raise ValueError(
+            f"{options.run} finds no labels, as its recipe is a {type(trained.recipe).__name__}: train sela, kmeans, "
+            "or another self-labelling recipe."
+        )
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {str(path)!r}: the run has saved nothing yet; let it train on.")
     state = checkpoints.load(path)["method"]
