@@ -56,7 +56,7 @@ WORDS = {
 
 
 def untrained(recipe: Any) -> Encoder:
-    source = recipe.source
+    source = getattr(recipe.source, "items", recipe.source)  # a layout is none of an encoder's concern
     shape = tuple(source.open().items.shape[1:]) if isinstance(source, Packaged) else source.item_shape
     plan = recipe.build(shape)
     return Encoder(
