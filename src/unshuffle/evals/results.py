@@ -79,7 +79,7 @@ def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
     records = list(records)
     text = "".join(_line(record) + "\n" for record in records).encode()
     path = Path(folder) / "results.jsonl"
-    renewed = {_subject(r._asdict()) for r in records}
+    renewed = {_subject(_encodable(r._asdict())) for r in records}
     # As bytes: what a stranger's line holds goes back as it was. JSON escapes no U+2028, so lines end at b"\n" alone.
     old = path.read_bytes().split(b"\n") if path.exists() else []
     kept = b"".join(line + b"\n" for line in old if line and _parsed_subject(line) not in renewed)
