@@ -110,9 +110,8 @@ def _order(root: str | Path, orders: str | None, target: str | None) -> Order | 
             raise ValueError(f"an attribute to order by, {target!r}, needs the orders of attributes: --class-orders.")
         return None
     path = Path(orders)
-    return chosen_order(
-        read_orders(path.read_text() if path.is_file() else _within(root, orders), orders), target, orders
-    )
+    text = path.read_text(encoding="utf-8-sig") if path.is_file() else _within(root, orders)
+    return chosen_order(read_orders(text, orders), target, orders)
 
 
 def _within(root: str | Path, name: str) -> str:
