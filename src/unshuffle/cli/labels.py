@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".parquet", ".csv")
+_NONE = "{} found no labels: train sela, kmeans, or another self-labelling recipe."
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,12 @@ def run(arguments: list[str]) -> int:
     check_file(options.out, SUFFIXES)
     trained, path = stored(options.run), folder.checkpoint(options.run)
     if not isinstance(trained.recipe, (str, SelfLabelRecipe)):
-        raise ValueError(
-            f"{options.run} finds no labels, as its recipe is a {type(trained.recipe).__name__}: train sela, kmeans, "
-            "or another self-labelling recipe."
-        )
+        raise ValueError(_NONE.format(options.run))
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {str(path)!r}: the run has saved nothing yet; let it train on.")
     state = checkpoints.load(path)["method"]
     if "labels" not in state or "confidences" not in state:
-        raise ValueError(f"{options.run} found no labels: train sela, kmeans, or another self-labelling recipe.")
+        raise ValueError(_NONE.format(options.run))
     names = _names(trained, options.data, state["labels"].shape[1])
     columns = table(names, state["labels"], state["confidences"])
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -64,8 +64,8 @@ def _only(name: str, fits: Sequence[int], rows: Sequence[str], table: str) -> in
     several = list(dict.fromkeys(tidy_row(rows[number]) for number in fits))
     if len(several) > 1:
         raise ValueError(
-            f"{_told(name)} could be the row {_apart(several[0], several[1], ' and ')} of {table!r}: give the files' names with "
-            "their folders."
+            f"{_told(name)} could be the row {_apart(several[0], several[1], ' and ')} of {table!r}: give the files' "
+            "names with their folders."
         )
     return fits[0] if fits else None
 
