@@ -48,9 +48,9 @@ def run(arguments: list[str]) -> int:
 
     check_file(options.out, SUFFIXES)
     trained, path = stored(options.run), folder.checkpoint(options.run)
-    if not isinstance(trained.recipe, (str, SelfLabelRecipe)):
-        raise ValueError(_NONE.format(options.run))
     if not path.is_file():
+        if not isinstance(trained.recipe, (str, SelfLabelRecipe)):  # waiting for it would be in vain
+            raise ValueError(_NONE.format(options.run))
         raise FileNotFoundError(f"no checkpoint {str(path)!r}: the run has saved nothing yet; let it train on.")
     state = checkpoints.load(path)["method"]
     if "labels" not in state or "confidences" not in state:
