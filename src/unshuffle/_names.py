@@ -2,7 +2,7 @@ r"""File names as text that every table, terminal and picture can hold, and the 
 
 A file name is any sequence of bytes. Python keeps bytes that are not UTF-8 as lone surrogates, which cannot be encoded;
 newlines, control characters and marks of writing direction break lines and mislead readers. All of these are written as
-backslash escapes, and so is the backslash itself, so that no two names look the same:
+backslash escapes, and so is the backslash itself, so that no two names are written the same:
 
 ``\xe9`` is that byte (below ``\x80``: that character), ``\u202e`` that character, ``\\`` a backslash.
 

@@ -115,3 +115,33 @@ def test_a_file_of_something_else_is_refused(content, words, tmp_path):
 def test_a_pickle_is_never_loaded(tmp_path):
     with pytest.raises(ValueError, match="is a pickle, which is never loaded"):
         read_ground_truth(tmp_path / "gnd_roxford5k.pkl")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"imlist": ["abbey_1", "abbey_1", "tower_1"]}, "'abbey_1' stands in imlist twice"),
+        ({"qimlist": ["abbey_7", "abbey_7"]}, "'abbey_7' stands in qimlist twice"),
+        ({"easy": [0.7]}, r"easy must hold whole numbers; got \[0.7\]"),
+        ({"hard": [True]}, "hard must hold whole numbers"),
+        ({"junk": ["1"]}, "junk must hold whole numbers"),
+        ({"bbx": [float("nan"), 0, 10, 6]}, "no finite number"),
+        ({"bbx": [0, 0, float("inf"), 6]}, "no finite number"),
+    ],
+)
+@pytest.mark.errors
+def test_a_ground_truth_that_would_be_misread_is_refused(change, words, tmp_path):
+    told = json.loads(json.dumps(TOLD))
+    key = next(iter(change))
+    (told if key in told else told["gnd"][0]).update(change)
+    (tmp_path / "gnd.json").write_text(json.dumps(told))
+
+    with pytest.raises(ValueError, match=words):
+        read_ground_truth(tmp_path / "gnd.json")
+
+
+@pytest.mark.parametrize(("told", "lies"), [("\u00e9", "e\u0301"), ("e\u0301", "\u00e9")])
+def test_pictures_are_found_in_any_normal_form(told, lies, tmp_path):
+    root = hold("folder", tmp_path, {f"{lies}.png": png(20, 20)})
+
+    assert Pictures(root, (told,), Images(size=16))[0].shape == (3, 16, 16)

@@ -236,3 +236,12 @@ def test_a_damaged_photo_is_unreadable_and_keeps_its_place(tmp_path):
 
     assert isinstance(data[3], Unreadable)
     assert np.asarray(data.labels).tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("told", "found"), [("e\u0301", "\u00e9"), ("\u00e9", "e\u0301")])
+def test_words_of_an_order_match_in_any_normal_form(told, found):
+    order = read_orders(f'{{"size": ["a", "{told}"]}}', "t.json")["size"]
+
+    assert rank_words([found, "a"], order, "t").tolist() == [1.0, 0.0]
+    with pytest.raises(ValueError, match="twice"):
+        read_orders(f'{{"size": ["{found}", "{told}"]}}', "t.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +104,36 @@ def test_one_odd_sample_of_a_list_is_refused_with_its_shape(encoder, images):
     encoder.source = None
     with pytest.raises(ValueError, match=r"got \(1, 3, 20, 20\)\.$"):  # it cannot scale: no such advice
         encoder.embed([picture(20, 20)])
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        (picture(20, 20), r"got one PIL image: give a list of one, \[image\]"),
+        ("a.png", r"got 'a.png': to embed files, open them"),
+        (Path("a.png"), "to embed files, open them"),
+        (b"a.png", "to embed files, open them"),
+        (None, "got NoneType"),
+        (3, "got int"),
+        ({"a": 1}, "got dict"),
+        (np.array([None, 1]), "got an array of objects: give a list"),
+    ],
+)
+def test_what_is_neither_a_batch_nor_a_list_is_refused_in_words(encoder, items, words):
+    with pytest.raises(TypeError, match=rf"embed: `items` must be a batch .*or a list of .*{words}"):
+        encoder.embed(items)
+
+
+@pytest.mark.errors
+def test_one_sample_without_its_batch_axis_is_told_how_to_be_given(encoder, images):
+    for one in (images[0], images[0].numpy()):
+        with pytest.raises(ValueError, match=r"One sample is given as a batch of one, items\[None\]"):
+            encoder.embed(one)
+
+
+def test_a_generator_is_gone_through(encoder, images):
+    assert torch.equal(encoder.embed(image for image in images), encoder.embed(images))
 
 
 # -------------------------------------------------------------------------------------------------------- what it says

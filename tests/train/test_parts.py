@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
-from torch.utils.data import Subset
+from torch.utils.data import IterableDataset, Subset
 
 from unshuffle.data import Arrays, Images, Sounds
 from unshuffle.data.named import Labelled, SpokenDigits
 from unshuffle.recipes import shuffle, shuffle_audio
-from unshuffle.train.parts import as_read, source_of
+from unshuffle.train.parts import as_read, source_of, split
 
 SETTLED = Sounds(rate=8000, seconds=0.5)
 
@@ -36,3 +37,20 @@ def test_data_that_no_source_or_another_kind_read_leave_a_recipe_as_it_is():
         assert as_read(recipe, Arrays(torch.zeros(2, 1))) == recipe
     assert as_read(shuffle_audio(), Images()) == shuffle_audio()
     assert as_read("a recipe of one's own", SETTLED) == "a recipe of one's own"
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("kind", ["stream", "no numbers", "iterator"])
+def test_data_that_cannot_be_had_by_number_are_refused_in_words(kind):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield torch.zeros(1)
+
+    class NoNumbers:
+        def __len__(self):
+            return 4
+
+    data = {"stream": Stream(), "no numbers": NoNumbers(), "iterator": iter([torch.zeros(1)])}[kind]
+
+    with pytest.raises(TypeError, match=r"must have `__len__` and `__getitem__`, .*Of an IterableDataset, read"):
+        split(data, 0.1, seed=0)

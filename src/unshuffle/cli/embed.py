@@ -37,11 +37,13 @@ def run(arguments: list[str]) -> int:
     options = parse(EmbedOptions, command="embed", arguments=arguments, description="Embeds every sample of a folder.")
     from unshuffle.evals.embed import embed_dataset
     from unshuffle.evals.feature_files import WRITERS, write_features
+    from unshuffle.evals.fits import refuse_without_embedding
     from unshuffle.train.progress import Terminal
 
     check_file(options.out, tuple(WRITERS))
     reading = options.reading
     encoder = reading.encoder(options.run)
+    refuse_without_embedding(encoder)
     dataset = opened(encoder, options.data, options.where.layout())
     terminal = Terminal()
     skipped = reading.skip_log(terminal)

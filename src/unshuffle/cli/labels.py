@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".parquet", ".csv")
+_NONE = "{} found no labels: train sela, kmeans, or another self-labelling recipe."
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,18 @@ def run(arguments: list[str]) -> int:
     options = parse(
         LabelsOptions, command="labels", arguments=arguments, description="Writes down the labels that a run found."
     )
+    from unshuffle.recipes import SelfLabelRecipe
     from unshuffle.train import checkpoints, folder
 
     check_file(options.out, SUFFIXES)
     trained, path = stored(options.run), folder.checkpoint(options.run)
     if not path.is_file():
+        if not isinstance(trained.recipe, (str, SelfLabelRecipe)):  # waiting for it would be in vain
+            raise ValueError(_NONE.format(options.run))
         raise FileNotFoundError(f"no checkpoint {str(path)!r}: the run has saved nothing yet; let it train on.")
     state = checkpoints.load(path)["method"]
     if "labels" not in state or "confidences" not in state:
-        raise ValueError(f"{options.run} found no labels: train sela, kmeans, or another self-labelling recipe.")
+        raise ValueError(_NONE.format(options.run))
     names = _names(options.run, trained, options.data, state["labels"].shape[1])
     columns = table(names, state["labels"], state["confidences"])
     make_room(options.out)

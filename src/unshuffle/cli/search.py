@@ -46,12 +46,14 @@ def run(arguments: list[str]) -> int:
     text = "Finds what lies nearest to a file of one's own in a run's embedding, by cosine similarity."
     options = parse(SearchOptions, command="search", arguments=arguments, description=text)
     from unshuffle.evals.embed import embed_dataset
+    from unshuffle.evals.fits import refuse_without_embedding
     from unshuffle.report import fonts
     from unshuffle.train.progress import Terminal
 
     _refuse(options)
     reading = options.reading
     encoder = reading.encoder(options.run)
+    refuse_without_embedding(encoder)
     bank = opened(encoder, options.index)
     queries = [_read(bank.source, path) for path in options.query]
     terminal = Terminal()

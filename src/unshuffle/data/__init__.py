@@ -1,5 +1,6 @@
 """Sources, loaders and transforms: from files and arrays to shuffled patches and ordered sets."""
 
+from unshuffle._names import escape_name, unescape_name
 from unshuffle.data.arrays import Arrays
 from unshuffle.data.asking import Ask, QuestionData
 from unshuffle.data.audio import Sounds
@@ -49,5 +50,7 @@ __all__ = [
     "View",
     "dino_multi_crop",
     "dino_views",
+    "escape_name",
     "simclr_views",
+    "unescape_name",
 ]

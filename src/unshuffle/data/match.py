@@ -27,7 +27,7 @@ def match_rows(names: Sequence[str], rows: Sequence[str], table: str) -> list[in
     by_last: dict[str, list[int]] = {}
     readings = [_readings(row) for row in rows]
     for number, row in enumerate(rows):
-        same.setdefault(_composed(tidy_row(row)), []).append(number)
+        same.setdefault(composed(tidy_row(row)), []).append(number)
         for last in {reading.rpartition("/")[2] for reading in readings[number]}:
             by_last.setdefault(last, []).append(number)
     found: list[int | None] = []
@@ -35,7 +35,7 @@ def match_rows(names: Sequence[str], rows: Sequence[str], table: str) -> list[in
     for name in names:
         row = exact.get(name, exact.get(escape_name(name)))
         if row is None:
-            fits = same.get(_composed(name)) or _closest(name, readings, by_last)
+            fits = same.get(composed(name)) or _closest(name, readings, by_last)
             row = _only(name, fits, rows, table)
         if row is not None and owner.setdefault(row, name) != name:
             raise ValueError(
@@ -48,7 +48,7 @@ def match_rows(names: Sequence[str], rows: Sequence[str], table: str) -> list[in
 
 def _closest(name: str, readings: Sequence[tuple[str, ...]], by_last: dict[str, list[int]]) -> list[int]:
     """The rows whose path ends as the file's does, or the other way round, with the file's suffix or without."""
-    name = _composed(name)
+    name = composed(name)
     stem = name[: name.rindex(".")] if "." in name.rpartition("/")[2] else name
     fits = {
         number
@@ -76,10 +76,10 @@ def _ends_alike(known: str, row: str) -> bool:
 
 def _readings(row: str) -> tuple[str, ...]:
     """What a row may name: itself, without blanks around it; where it is escaped, the name behind that."""
-    plain = _composed(row.replace("\\", "/").removeprefix("./"))
+    plain = composed(row.replace("\\", "/").removeprefix("./"))
     bare = plain.strip()
     one = (plain,) if bare == plain or not bare else (plain, bare)
-    return (*one, _composed(unescape_name(row))) if _is_escaped(row) else one
+    return (*one, composed(unescape_name(row))) if _is_escaped(row) else one
 
 
 def _is_escaped(row: str) -> bool:
@@ -87,7 +87,7 @@ def _is_escaped(row: str) -> bool:
     return "\\" in row and escape_name(unescape_name(row)) == row
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     """One form for a letter with its accents and for the letter and the accents one by one."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
@@ -98,6 +98,6 @@ def _told(name: str) -> str:
 
 def _apart(one: str, other: str, between: str) -> str:
     """Two names so that one sees how they differ."""
-    if _composed(one) == _composed(other):
+    if composed(one) == composed(other):
         return f"{one!a}{between}{other!a}, which differ in their Unicode normal form alone"
     return f"{_told(one)}{between}{_told(other)}"

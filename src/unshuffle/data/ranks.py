@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from unshuffle.data.match import composed
+
 Order = tuple[tuple[str, ...], ...]
 """Groups of words, weak to strong; the words of a group tie."""
 
@@ -59,7 +61,7 @@ def _order(groups: list[Any], where: str) -> Order:
         ValueError: they hold something else than words, or a word twice.
     """
     order = tuple(tuple(group) if isinstance(group, list) else (group,) for group in groups)
-    words = [word for group in order for word in group]
+    words = [composed(word) if isinstance(word, str) else word for group in order for word in group]
     if not words or not all(isinstance(word, str) for word in words) or not all(order):
         raise ValueError(f"{where}: an order is a list of words, or of lists of words that tie; got {groups!r:.80}.")
     if len(set(words)) < len(words):
@@ -92,14 +94,14 @@ def rank_words(words: Sequence[str], order: Order, where: str) -> np.ndarray:
         >>> rank_words(["Coast", "Forest"], (("Forest",), ("Coast", "Highway")), "photos").tolist()
         [1.0, 0.0]
     """
-    place = {word: number for number, group in enumerate(order) for word in group}
-    missing = sorted(set(words) - set(place))
+    place = {composed(word): number for number, group in enumerate(order) for word in group}
+    missing = sorted({word for word in words if composed(word) not in place})
     if missing:
         raise ValueError(
             f"{where}: {missing[0]!r} and {len(missing) - 1} others are not in the order, which has "
             f"{', '.join(place)}: add them, or leave their files out."
         )
-    return np.array([place[word] for word in words], dtype=np.float64)
+    return np.array([place[composed(word)] for word in words], dtype=np.float64)
 
 
 def rank_values(values: Sequence[object], where: str, *, place: Callable[[int], str] | None = None) -> np.ndarray:

@@ -18,6 +18,7 @@ from unshuffle.data.files import Files, find, reason
 from unshuffle.data.image import Images
 from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.loaders import Unreadable
+from unshuffle.data.match import composed
 
 LARGEST = 1 << 28
 """Bytes of a ground truth, unpacked."""
@@ -79,12 +80,25 @@ def _checked(told: dict[str, Any]) -> GroundTruth:
     images, queries, known = tuple(map(str, told["imlist"])), tuple(map(str, told["qimlist"])), told["gnd"]
     if len(known) != len(queries) or not queries:
         raise ValueError(f"{len(queries)} queries and {len(known)} answers")
+    for what, names in (("imlist", images), ("qimlist", queries)):
+        if len(set(names)) < len(names):
+            raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in {what} twice")
     left, top, right, bottom = (tuple(float(one["bbx"][side]) for one in known) for side in range(4))
-    lists = {kind: tuple(np.array(one[kind], dtype=np.int64).reshape(-1) for one in known) for kind in KINDS}
+    if not np.isfinite([left, top, right, bottom]).all():
+        raise ValueError("a side of a bbx is no finite number")
+    lists = {kind: tuple(_numbers(one[kind], kind) for one in known) for kind in KINDS}
     for kind, numbers in lists.items():
         if any(len(n) and (n.min() < 0 or n.max() >= len(images)) for n in numbers):
             raise ValueError(f"a number in {kind} is no picture's: there are {len(images)}")
     return GroundTruth(images, queries, tuple(zip(left, top, right, bottom)), **lists)
+
+
+def _numbers(told: Any, kind: str) -> np.ndarray:
+    """Numbers of pictures, (k,); fractions and booleans are none."""
+    numbers = np.array(told).reshape(-1)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise ValueError(f"{kind} must hold whole numbers; got {told!r:.60}")
+    return numbers.astype(np.int64)
 
 
 class Pictures(Dataset):
@@ -143,8 +157,9 @@ def _places(files: Files, names: tuple[str, ...], root: str) -> list[int]:
     """The file of each name."""
     by_stem: dict[str, list[int]] = {}
     for place, name in enumerate(files.names):
-        by_stem.setdefault(Path(name).stem, []).append(place)
-    missing = [name for name in names if name not in by_stem]
+        by_stem.setdefault(composed(Path(name).stem), []).append(place)
+    asked, names = names, tuple(map(composed, names))
+    missing = [told for told, name in zip(asked, names) if name not in by_stem]
     if missing:
         raise FileNotFoundError(
             f"{root!r} lacks {len(missing)} of {len(names)} pictures that the ground truth names, {missing[0]!r} "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import unshuffle.data
 import unshuffle.methods
-import unshuffle.nets  # noqa: F401  (the three register the values that a description may name)
+import unshuffle.nets
 from unshuffle import _check, values
 from unshuffle._files import check_file, read_at_most, write_atomically
 from unshuffle.data.loaders import as_item
@@ -192,7 +192,7 @@ class Encoder(nn.Module):
             wanted = ", ".join(map(str, self.item_shape))
             hint = "" if self.source is None else f" {self.source.any_size}"
             if shape == self.item_shape:
-                hint = " That is one sample: give a batch of one, items[None]."
+                hint = f" One sample is given as a batch of one, items[None].{hint}"
             raise ValueError(f"embed: `items` must be (B, {wanted}), as in training; got {shape}.{hint}")
 
     def open(self, root: str | Path, layout: Layout | None = None) -> Any:
@@ -205,8 +205,12 @@ class Encoder(nn.Module):
         Raises:
             ValueError: it was not trained on files, so it does not know how to read any.
         """
-        if self.source is None:
-            raise ValueError("this encoder was not trained on files; embed arrays with it from Python.")
+        if self.source is None or isinstance(self.source, unshuffle.data.SELF_CONTAINED):
+            wanted = ", ".join(map(str, self.item_shape))
+            raise ValueError(
+                "this encoder was not trained on files, and does not know how to read any; embed arrays with it from "
+                f"Python: unshuffle.load(RUN).embed(items), (B, {wanted})."
+            )
         return (self.source if layout is None else labelled(self.source, layout)).open(root)
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ from unshuffle.data.loaders import SkipLog
 from unshuffle.data.sets import OrderedSets
 from unshuffle.evals.embed import embed_dataset
 from unshuffle.evals.encoder import Encoder
+from unshuffle.evals.fits import purpose
 from unshuffle.evals.judge import spread_items
 from unshuffle.evals.merging import Judge, Merged, chances, merge
 from unshuffle.evals.saliency import saliency, smoothed
@@ -98,7 +99,7 @@ def refuse_others(encoder: Encoder) -> None:
     if not (both and isinstance(encoder.transform, OrderedSets)):
         raise ValueError(
             "this run has not learnt to put whole images in order. Train one that does: unshuffle train order --data "
-            "FOLDER, with sub-folders weak to strong."
+            f"FOLDER, with sub-folders weak to strong. {purpose(encoder)}"
         )
 
 

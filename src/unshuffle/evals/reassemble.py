@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from unshuffle.data.image import Images
 from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.mosaic import Tiles
 from unshuffle.data.patching import Grid
-from unshuffle.data.shuffle import Shuffle
 from unshuffle.evals.encoder import Encoder
+from unshuffle.evals.fits import purpose, solves_images
 from unshuffle.methods.arrangers import Arranger
 
 
@@ -35,13 +35,12 @@ def grid_of(encoder: Encoder) -> Tiles | Grid:
     Raises:
         ValueError: it was not trained to put pieces of images in order.
     """
-    transform: Any = encoder.transform
-    solves = isinstance(encoder.net, Arranger) or encoder.objective is not None
-    if not isinstance(transform, Shuffle) or not isinstance(transform.patches, (Tiles, Grid)) or not solves:
+    if not solves_images(encoder):
         raise ValueError(
-            "this run was not trained to put tiles of images in order; train one: unshuffle train mosaic --data photos/"
+            "this run was not trained to put tiles of images in order; train one: unshuffle train mosaic --data "
+            f"photos/. {purpose(encoder)}"
         )
-    return transform.patches
+    return cast(Any, encoder.transform).patches
 
 
 def read_puzzle(paths: Sequence[Path], grid: Tiles | Grid, source: Any = None) -> Puzzle:

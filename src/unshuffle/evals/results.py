@@ -92,7 +92,7 @@ def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
     records = list(records)
     text = "".join(_line(record) + "\n" for record in records).encode()
     path = Path(folder) / "results.jsonl"
-    renewed = {_subject(r._asdict()) for r in records}
+    renewed = {_subject(_encodable(r._asdict())) for r in records}
     check_file(path)
     lock = Lock(path.with_name(LOCK))
     lock.acquire(patience=60)
