@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # What the C libraries are compiled from, while installing.
 NATIVE := hatch_build.py $(wildcard src/unshuffle/_compiled/*.h src/unshuffle/*/_native/*.[ch])
 
-.PHONY: demo test fuzz lint docs wheel check clean
+.PHONY: demo test test-portable hostile fuzz lint audit docs wheel check clean
 
 demo: .venv/installed-train
 	$(BIN)/unshuffle demo $(ARGS)
@@ -14,6 +14,16 @@ demo: .venv/installed-train
 # as --pdb wants it; ARGS=tests/ops tests a part.
 test: .venv/installed-dev
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+# The numeric tests as on another machine: fewer instructions, the C libraries by another compiler, other seeds.
+NUMERIC := tests/ops tests/losses tests/methods tests/nets tests/evals tests/test_permutations.py
+test-portable: .venv/installed-dev
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tests/portable.py -- -n auto --dist worksteal -m 'not once' \
+	  $(NUMERIC) $(ARGS)
+
+# The attacks of tests/hostile in their long form: more tries of the same code.
+hostile: .venv/installed-dev
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --dist worksteal --long tests/hostile $(ARGS)
 
 # Random calls of the C libraries under the address and undefined-behaviour sanitizers; ARGS="--seconds 600" for longer.
 fuzz: .venv/installed-dev
@@ -24,6 +34,12 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
+
+# Dependencies against published advisories: pip-audit where it reaches them, and the list in scripts/ always.
+audit:
+	test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit packaging
+	.venv-audit/bin/python scripts/audit.py $(ARGS)
 
 docs: .venv/installed-dev
 	$(BIN)/sphinx-build -W --keep-going -q docs site
@@ -43,4 +59,4 @@ wheel:
 	touch $@
 
 clean:
-	rm -rf .venv site dist
+	rm -rf .venv .venv-audit site dist

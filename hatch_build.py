@@ -62,10 +62,10 @@ class NativeBuildHook(BuildHookInterface):
         build_data["artifacts"] += [str(folder / NAME) for folder in FOLDERS]
 
 
-def compile_library(folder: Path, library: Path, extra: list[str] | None = None) -> str | None:
-    """Compiles all C files of ``folder``; returns what went wrong, or None."""
+def compile_library(folder: Path, library: Path, extra: list[str] | None = None, command: str = "") -> str | None:
+    """Compiles all C files of ``folder`` with ``command`` (by default ``CC``); returns what went wrong, or None."""
     compiler = (
-        shlex.split(os.environ.get("CC", ""))
+        shlex.split(command or os.environ.get("CC", ""))
         or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
     )
     if not compiler:

@@ -132,9 +132,62 @@ def test_the_matrix_of_an_order_applies_it_and_its_transpose_is_the_inverse(n, s
 
 
 @pytest.mark.errors
+@pytest.mark.parametrize("wrong", [[0, 0, 2], [1, 2, 3], [-1, 0, 1], [0, 1, 5], [0, 255, 1]])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int16, torch.uint8, torch.uint32], ids=str)
+def test_what_is_no_permutation_is_refused_wherever_one_is_asked_for(wrong, dtype):
+    good, perm = torch.arange(3), torch.tensor([[0, 1, 2], wrong]).to(dtype)
+    calls = {
+        "invert: `perm`": lambda: invert(perm),
+        "compose: `first`": lambda: compose(perm, good.expand(2, 3)),
+        "compose: `then`": lambda: compose(good.expand(2, 3), perm),
+        "apply: `perm`": lambda: apply(torch.zeros(2, 3), perm),
+        "to_matrix: `perm`": lambda: to_matrix(perm),
+    }
+    for text, call in calls.items():
+        with pytest.raises(ValueError, match=rf"^{text} must hold permutations, each of 0 to n - 1 once"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.int16, torch.int32, torch.uint8, torch.uint16, torch.uint64], ids=str
+)
+def test_permutations_of_every_integer_dtype_are_taken_as_those_of_int64(dtype):
+    perm, then = torch.tensor([[2, 0, 1], [1, 0, 2]]), torch.tensor([[0, 2, 1], [2, 1, 0]])
+
+    assert torch.equal(invert(perm.to(dtype)), invert(perm))
+    assert torch.equal(compose(perm.to(dtype), then.to(dtype)).long(), compose(perm, then))
+    assert torch.equal(apply(then, perm.to(dtype)), apply(then, perm))
+    assert torch.equal(to_matrix(perm.to(dtype)), to_matrix(perm))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.uint32, torch.uint64], ids=str)
+def test_ranks_and_correlations_of_small_and_unsigned_integers_do_not_wrap(dtype):
+    """Against scipy and counting, on numbers whose differences leave the dtype."""
+    bounds = torch.iinfo(dtype)
+    rows = [[2, 1, 0, bounds.max], [bounds.max, bounds.max // 2, bounds.min, 3]]
+    first, second = (torch.tensor([row], dtype=dtype) for row in rows)
+    floats = [torch.tensor([scipy.stats.rankdata(row)]) for row in rows]
+
+    assert torch.equal(to_ranks(first).double(), floats[0])
+    expected = scipy.stats.kendalltau(*(row[0].numpy() for row in floats)).statistic
+    assert kendall_tau(first, second).item() == pytest.approx(expected)
+    assert kendall_tau(first, floats[0]).item() == 1
+    small = torch.tensor([[3, 2, 1]], dtype=dtype)
+    assert partial_ranks(small, torch.tensor([[1, 2, 3]], dtype=dtype)).item() == pytest.approx(1 / 3)
+    assert exact_order(small, small).item() == 1
+
+
+def test_equal_infinities_tie_in_kendalls_tau_and_nan_gives_nan():
+    first, second = torch.tensor([torch.inf, torch.inf, 0.0, 1.0]), torch.tensor([3.0, 2.0, 0.0, 1.0])
+
+    assert kendall_tau(first, second).item() == pytest.approx(scipy.stats.kendalltau(first, second).statistic)
+    assert kendall_tau(first.masked_fill(first == 1, torch.nan), second).isnan()
+
+
+@pytest.mark.errors
 def test_apply_refuses_a_permutation_of_another_length():
     with pytest.raises(ValueError, match=r"apply: `items` must start with the shape of `perm`, \(2, 3\); got \(2, 4\)"):
-        apply(torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.int64))
+        apply(torch.zeros(2, 4), torch.arange(3).expand(2, 3))
 
 
 @pytest.mark.errors

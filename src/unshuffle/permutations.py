@@ -14,6 +14,8 @@ from jaxtyping import Float, Int, Real, Shaped
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._pairs import as_int64, count_pairs, with_nan
+from unshuffle._ranges import Many, Seed
 from unshuffle.values import register
 
 
@@ -33,6 +35,8 @@ def sample(batch: int, n: int, *, generator: torch.Generator | None = None) -> I
         tensor([[0, 1, 2, 3],
                 [0, 1, 2, 3]])
     """
+    batch, n = _check.count("sample", "batch", batch, least=0), _check.count("sample", "n", n, least=0)
+    _check.random_source("sample", generator)
     device = generator.device if generator is not None else None
     # Double precision: two equal keys, which would bias the draw, are then out of reach in practice.
     return torch.rand(batch, n, generator=generator, dtype=torch.float64, device=device).argsort(dim=-1)
@@ -41,24 +45,34 @@ def sample(batch: int, n: int, *, generator: torch.Generator | None = None) -> I
 def invert(perm: Int[Tensor, "*batch n"]) -> Int[Tensor, "*batch n"]:
     """Returns the permutation that undoes ``perm``: ``compose(perm, invert(perm))`` is the identity.
 
+    Raises:
+        TypeError: ``perm`` does not hold integers.
+        ValueError: ``perm`` is no permutation (not looked at under ``torch.compile`` and ``torch.func``).
+
     Example:
         >>> invert(torch.tensor([2, 0, 1]))
         tensor([1, 2, 0])
     """
-    _check.integral("invert", "perm", perm)
-    return perm.argsort(dim=-1)
+    _check.permutation("invert", "perm", perm)
+    return perm.long().argsort(dim=-1)
 
 
 def compose(first: Int[Tensor, "*batch n"], then: Int[Tensor, "*batch n"]) -> Int[Tensor, "*batch n"]:
-    """Returns the one permutation that equals applying ``first`` and ``then`` after it.
+    """Returns the one permutation that equals applying ``first`` and ``then`` after it, in the dtype of ``first``.
+
+    Raises:
+        TypeError: an argument does not hold integers.
+        ValueError: an argument is no permutation (not looked at under ``torch.compile`` and ``torch.func``), or the
+            shapes differ.
 
     Example:
         >>> compose(torch.tensor([2, 0, 1]), torch.tensor([0, 2, 1]))
         tensor([2, 1, 0])
     """
-    _check.integral("compose", "first", first)
-    _check.integral("compose", "then", then)
-    return first.gather(-1, then)
+    _check.permutation("compose", "first", first)
+    _check.permutation("compose", "then", then)
+    _check.same_shape("compose", "then", then, "first", first)
+    return first.long().gather(-1, then.long()).to(first.dtype)
 
 
 def apply(items: Shaped[Tensor, "batch n *rest"], perm: Int[Tensor, "batch n"]) -> Shaped[Tensor, "batch n *rest"]:
@@ -69,7 +83,8 @@ def apply(items: Shaped[Tensor, "batch n *rest"], perm: Int[Tensor, "batch n"]) 
         perm: (B, n) order of each sample.
 
     Raises:
-        ValueError: the first two axes differ.
+        TypeError: ``items`` is no dense tensor, or ``perm`` does not hold integers.
+        ValueError: the first two axes differ, or ``perm`` is no permutation.
 
     Example:
         >>> perm = torch.tensor([[2, 0, 1]])
@@ -77,12 +92,15 @@ def apply(items: Shaped[Tensor, "batch n *rest"], perm: Int[Tensor, "batch n"]) 
         >>> shuffled, apply(shuffled, invert(perm))
         (tensor([[30, 10, 20]]), tensor([[10, 20, 30]]))
     """
-    _check.integral("apply", "perm", perm)
+    _check.tensor("apply", "items", items)
+    _check.permutation("apply", "perm", perm)
+    if perm.ndim != 2:
+        raise ValueError(f"apply: `perm` must be (B, n); got {tuple(perm.shape)}. Call `perm.unsqueeze(0)` for one.")
     if items.shape[:2] != perm.shape:
         raise ValueError(
             f"apply: `items` must start with the shape of `perm`, {tuple(perm.shape)}; got {tuple(items.shape)}."
         )
-    return items[torch.arange(len(perm), device=items.device).unsqueeze(-1), perm.to(items.device)]
+    return items[torch.arange(len(perm), device=items.device).unsqueeze(-1), perm.long().to(items.device)]
 
 
 def lay_out(tiles: Shaped[Tensor, "batch n c h w"], rows: int, columns: int) -> Shaped[Tensor, "batch c height width"]:
@@ -104,6 +122,10 @@ def lay_out(tiles: Shaped[Tensor, "batch n c h w"], rows: int, columns: int) -> 
         tensor([[0, 1],
                 [2, 3]])
     """
+    _check.tensor("lay_out", "tiles", tiles, meta=True)
+    rows, columns = _check.count("lay_out", "rows", rows), _check.count("lay_out", "columns", columns)
+    if tiles.ndim != 5:
+        raise ValueError(f"lay_out: `tiles` must be (B, n, C, h, w); got {tuple(tiles.shape)}.")
     batch, n, channels, h, w = tiles.shape
     if n != rows * columns:
         raise ValueError(f"lay_out: `tiles` must be {rows} x {columns} = {rows * columns} on axis 1; got {n}.")
@@ -124,6 +146,10 @@ def to_ranks(scores: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         >>> to_ranks(torch.tensor([0.3, 0.1, 0.3]))
         tensor([2.5000, 1.0000, 2.5000])
     """
+    _check.real("to_ranks", "scores", scores, meta=True)
+    _check.has_axis("to_ranks", "scores", scores)
+    if not scores.is_floating_point():
+        scores = as_int64(scores)
     ordered = scores.sort(dim=-1).values.contiguous()
     below = torch.searchsorted(ordered, scores.contiguous(), side="left")
     up_to = torch.searchsorted(ordered, scores.contiguous(), side="right")
@@ -143,8 +169,8 @@ def to_matrix(perm: Int[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
         >>> to_matrix(items.argsort()).T @ items
         tensor([10., 20., 30.])
     """
-    _check.integral("to_matrix", "perm", perm)
-    return torch.eye(perm.shape[-1], device=perm.device)[perm].mT
+    _check.permutation("to_matrix", "perm", perm)
+    return torch.eye(perm.shape[-1], device=perm.device)[perm.long()].mT
 
 
 def rank_matrix(ranks: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
@@ -165,7 +191,8 @@ def rank_matrix(ranks: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]
                 [0.0000, 0.0000, 1.0000],
                 [0.5000, 0.5000, 0.0000]])
     """
-    _check.floating("rank_matrix", "ranks", ranks)
+    _check.floating("rank_matrix", "ranks", ranks, meta=True)
+    _check.has_axis("rank_matrix", "ranks", ranks)
     size = (ranks.unsqueeze(-1) == ranks.unsqueeze(-2)).sum(-1).unsqueeze(-1)
     positions = torch.arange(1, ranks.shape[-1] + 1, dtype=ranks.dtype, device=ranks.device)
     within = (positions - ranks.unsqueeze(-1)).abs() <= (size - 1) / 2
@@ -190,7 +217,9 @@ def spread_out(count: int, n: int, *, seed: int = 0, pool: int = 20_000) -> Int[
 
     Source: Noroozi & Favaro 2016, Algorithm 1 (whose public code maximises the mean distance alone).
     """
-    _check.positive("spread_out", "count", count)
+    count, n = _check.count("spread_out", "count", count), _check.count("spread_out", "n", n)
+    seed = _check.count("spread_out", "seed", seed, least=0, most=2**63 - 1)
+    pool = _check.count("spread_out", "pool", pool)
     candidates = _candidates(count, n, seed=seed, pool=pool)
     chosen = [0]
     total = (candidates != candidates[0]).sum(-1)
@@ -207,7 +236,7 @@ def _candidates(count: int, n: int, *, seed: int, pool: int) -> Tensor:
     """Distinct permutations to choose from, in a random order."""
     generator = torch.Generator().manual_seed(seed)
     total = 1
-    for k in range(2, n + 1):
+    for k in range(2, min(n, 20) + 1):  # 20! is beyond any set
         total = min(total * k, 10**18)
     if count > total:
         raise ValueError(f"spread_out: `count` must be at most {n}! = {total}; got {count}.")
@@ -234,9 +263,9 @@ def _all_permutations(n: int) -> Tensor:
 class SpreadOut:
     """The fixed set of :func:`spread_out`, as a value that a transform and a loss can share."""
 
-    count: int = 100
+    count: Many = 100
     """How many permutations; Shuffle to Learn's baseline has 100."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the greedy choice."""
 
     def build(self, n: int) -> Int[Tensor, "count {n}"]:
@@ -258,6 +287,7 @@ def hamming_similarity(first: Real[Tensor, "*batch n"], second: Real[Tensor, "*b
         >>> hamming_similarity(torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 3, 2]))
         tensor(0.5000)
     """
+    _check_both("hamming_similarity", first=first, second=second)
     _check.same_shape("hamming_similarity", "second", second, "first", first)
     return (first == second).float().mean(-1)
 
@@ -270,28 +300,44 @@ def partial_ranks(predicted: Float[Tensor, "*batch n"], true: Float[Tensor, "*ba
 
     Source: Shuffle to Learn, section 3 ("partial ranks").
     """
+    _check_both("partial_ranks", predicted=predicted, true=true)
     _check.same_shape("partial_ranks", "predicted", predicted, "true", true)
+    predicted, true = (x if x.is_floating_point() else x.double() for x in (predicted, true))
     half_width = ((true.unsqueeze(-1) == true.unsqueeze(-2)).sum(-1) - 1) / 2
     return ((predicted - true).abs() <= half_width).float().mean(-1)
 
 
 def exact_order(predicted: Float[Tensor, "*batch n"], true: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """1 for every sample whose items are all in their right position, else 0; ties as in :func:`partial_ranks`."""
+    _check_both("exact_order", predicted=predicted, true=true)
+    _check.same_shape("exact_order", "predicted", predicted, "true", true)
     return (partial_ranks(predicted, true) == 1).float()
 
 
-def kendall_tau(first: Float[Tensor, "*batch n"], second: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
+def kendall_tau(first: Real[Tensor, "*batch n"], second: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     """Kendall's tau-b: 1 for the same order, -1 for the reverse, ties as in ``scipy.stats.kendalltau``.
 
     Args:
-        first, second: scores or ranks of the same n >= 2 items. Rankings in which all items tie give NaN.
+        first, second: scores or ranks of the same items, of any real dtype. Rankings in which all items tie, or that
+            hold NaN, give NaN.
+
+    Returns:
+        One value a sample, float64 where an argument is, else float32. Memory grows as n log n.
 
     Example:
         >>> kendall_tau(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0]))
         tensor(0.3333)
     """
+    _check_both("kendall_tau", first=first, second=second)
     _check.same_shape("kendall_tau", "second", second, "first", first)
-    rows, columns = torch.triu_indices(first.shape[-1], first.shape[-1], 1, device=first.device)
-    a = (first[..., rows] - first[..., columns]).sign().float()
-    b = (second[..., rows] - second[..., columns]).sign().float()
-    return (a * b).sum(-1) / (a.abs().sum(-1) * b.abs().sum(-1)).sqrt()
+    counts = count_pairs(first, second)
+    untied_first, untied_second = (counts.total - tied for tied in (counts.tied_first, counts.tied_second))
+    tau = (counts.concordant - counts.discordant).double() / (untied_first.double() * untied_second).sqrt()
+    wide = torch.float64 in (first.dtype, second.dtype)
+    return with_nan(tau, counts).to(torch.float64 if wide else torch.float32)
+
+
+def _check_both(function: str, **values: Tensor) -> None:
+    for name, value in values.items():
+        _check.real(function, name, value, meta=True)
+        _check.has_axis(function, name, value)

@@ -69,7 +69,7 @@ def test_no_flag_is_needed_and_what_was_chosen_is_told_and_kept(runs):
     assert "items: 3 x 1 x 60, channels x rows x time (24 of 24 looked at)" in said
     assert "samples: 'x', labels: 'y', 2 classes" in said
     assert "patches: 10 of 3 x 1 x 6" in said
-    assert "1 unreadable: x[5] (it holds NaN or infinite values)" in said
+    assert "1 unreadable: x[5] (it holds NaN or infinite values, the first at entry 7 of its time)" in said
     assert unshuffle.load(out).source == Series(shape=(3, 1, 60))
 
 

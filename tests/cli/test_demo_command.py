@@ -298,15 +298,15 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, call, co
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--effort", "0"], "`effort` must be positive; got 0.0"),
-        (["--effort", "nan"], "`effort` must be positive; got nan"),
-        (["--full", "--seeds", "0"], "`seeds` must be positive; got 0"),
+        (["--effort", "0"], "--effort must be above 0 and at most 1,000; got 0.0"),
+        (["--effort", "nan"], "--effort must be above 0 and at most 1,000; got nan"),
+        (["--full", "--seeds", "0"], "--seeds must be from 1 to 1,024; got 0"),
     ],
 )
 def test_a_demo_of_nothing_is_refused_before_anything_is_made(tmp_path, call, flags, words):
     done = call("demo", *flags, "--out", tmp_path / "new")
 
-    assert done.status == 1
+    assert done.status == 2
     assert words in done.err
     assert not (tmp_path / "new").exists()
 

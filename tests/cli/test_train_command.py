@@ -25,11 +25,13 @@ def files(folder):
 def test_a_run_has_all_its_files(trained):
     expected = {
         "recipe.json",
+        "samples.jsonl.gz",
         "metrics.csv",
         "checkpoints/last.pt",
         "encoder.json",
         "encoder.safetensors",
         "report.html",
+        ".train.lock",
     }
     assert files(trained) == expected
 

@@ -52,10 +52,14 @@ def test_sub_folders_are_labels_and_names_say_what_is_read(tmp_path):
     assert data.name == tmp_path.name
 
 
-@pytest.mark.parametrize("suffix", [*SUFFIXES, ".WAV"])
-def test_every_suffix_on_the_list_is_read(suffix, tmp_path):
+WRITTEN = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
+
+
+@pytest.mark.parametrize("suffix", [*WRITTEN, ".WAV"])
+def test_every_suffix_that_libsndfile_writes_is_read(suffix, tmp_path):
     wave = tone(seconds=1.0)
 
+    assert suffix.lower() in SUFFIXES
     got = read(put(tmp_path / f"a{suffix}", wave))
 
     lossy = suffix in (".ogg", ".oga", ".opus", ".mp3")

@@ -18,7 +18,7 @@ from held import PLACES, hold, tar
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from unshuffle.data import ImageFolder, Images, places
+from unshuffle.data import ImageFolder, Images, zip_entries
 from unshuffle.data.files import FileDataset, called, find
 from unshuffle.data.labels import Labels
 from unshuffle.data.loaders import Unreadable, ordered_loader
@@ -206,7 +206,7 @@ def test_an_encrypted_entry_is_unreadable_and_the_reason_says_so(tmp_path):
 
 
 def test_an_entry_that_would_unpack_to_more_than_the_limit_is_unreadable(tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "LARGEST", 1000)
+    monkeypatch.setattr(zip_entries, "LARGEST", 1000)
 
     assert "2,000 bytes once unpacked; at most 1,000" in why(hold("packed zip", tmp_path, {"a.bin": bytes(2000)}))
     assert read(look(hold("zip", tmp_path / "stored", {"a.bin": bytes(2000)})), 0) == bytes(2000)

@@ -230,8 +230,8 @@ def test_arrays_have_their_channels_last():
     assert as_item(array[::-1]).flatten()[0] == array[2, 0, 0]  # a reversed view
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1), ("RGBA", 4)])
-def test_pil_images_have_a_channel_a_band(mode, channels):
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1), ("RGBA", 3), ("LA", 1), ("1", 1), ("CMYK", 3)])
+def test_pil_images_are_gray_or_rgb(mode, channels):
     item = as_item(Image.new(mode, (5, 4)))
 
     assert item.shape == (channels, 4, 5)

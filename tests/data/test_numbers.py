@@ -53,7 +53,7 @@ def test_the_transform_ranks_every_set():
 
 @pytest.mark.errors
 def test_errors_say_what_is_wrong():
-    with pytest.raises(ValueError, match="`size` must be at least 2, or there is nothing to sort; got 1"):
+    with pytest.raises(ValueError, match=r"`size` must be from 2 .*; got 1"):
         Numbers(1)
     with pytest.raises(ValueError, match="`low` must be below `high`; got 1"):
         Numbers(low=1.0)

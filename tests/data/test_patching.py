@@ -297,11 +297,11 @@ def test_samples_of_other_axes_are_refused(patches):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Grid(rows=0), "Grid: `rows` must be positive; got 0"),
-        (lambda: Grid(columns=-1), "Grid: `columns` must be positive; got -1"),
-        (lambda: Grid(gap=-1), "Grid: `gap` must be 0 or more; got -1"),
-        (lambda: Bands(number=0), "Bands: `number` must be positive; got 0"),
-        (lambda: Bands(shift=-2), "Bands: `shift` must be 0 or more; got -2"),
+        (lambda: Grid(rows=0), "Grid: `rows` must be from 1 .*; got 0"),
+        (lambda: Grid(columns=-1), "Grid: `columns` must be from 1 .*; got -1"),
+        (lambda: Grid(gap=-1), "Grid: `gap` must be from 0 .*; got -1"),
+        (lambda: Bands(number=0), "Bands: `number` must be from 1 .*; got 0"),
+        (lambda: Bands(shift=-2), "Bands: `shift` must be from 0 .*; got -2"),
     ],
 )
 def test_numbers_that_cut_nothing_are_refused_when_written_down(make, text):

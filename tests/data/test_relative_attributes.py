@@ -114,7 +114,10 @@ def test_a_folder_without_annotations_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"used_for_training": None}, "cannot be read as the annotations of relative attributes: 'used_for_training'"),
+        (
+            {"used_for_training": None},
+            "cannot be read as the annotations of relative attributes: .*'used_for_training'",
+        ),
         ({"class_labels": np.array([[1], [2]])}, "does not fit itself: 5 images"),
         ({"class_labels": np.array([[1], [1], [2], [3], [4]])}, "does not fit itself"),
         ({"class_labels": np.array([[0], [1], [2], [3], [3]])}, "does not fit itself"),

@@ -245,8 +245,8 @@ def test_bytes_and_floats_from_0_to_1_agree():
     ("make", "text"),
     [
         (lambda: Slices("width"), "Slices: `axis` must be time, channels or the number of an axis; got 'width'"),
-        (lambda: Slices("time", 1), "Slices: `number` must be at least 2, .* got 1"),
-        (lambda: Slices(gap=-1), "Slices: `gap` must be 0 or more; got -1"),
+        (lambda: Slices("time", 1), "Slices: `number` must be from 2 .*; got 1"),
+        (lambda: Slices(gap=-1), "Slices: `gap` must be from 0 .*; got -1"),
         (lambda: Slices(remainder="drop"), "Slices: `remainder` must be one of 'crop', 'pad'; got 'drop'"),
         (lambda: Slices().count, "`number` is yet to be chosen; call `settle`"),
         (lambda: Slices("3", 2).cut(counted(1, 2, 6)), "must be an axis of items with 2, from 0 to 1; got 3"),

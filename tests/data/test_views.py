@@ -336,13 +336,13 @@ def test_no_images_have_no_views(rng):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Crop(0), "Crop: `size` must be positive; got 0"),
-        (lambda: Crop(area=(0.5, 1.5)), r"Crop: `area` must be two numbers from 0 to 1, .*; got \(0.5, 1.5\)"),
-        (lambda: Crop(ratio=(0.0, 2.0)), "Crop: `ratio` must be positive; got 0.0"),
+        (lambda: Crop(0), "Crop: `size` must be from 1 .*; got 0"),
+        (lambda: Crop(area=(0.5, 1.5)), r"Crop: `area` must hold numbers from 0 to 1; got 1.5"),
+        (lambda: Crop(ratio=(0.0, 2.0)), "Crop: `ratio` must hold numbers above 0 .*; got 0.0"),
         (lambda: Blur(1.5), "Blur: `chance` must be from 0 to 1; got 1.5"),
         (lambda: Blur(sigma=(2.0, 1.0)), "Blur: `sigma` must be two numbers .* the smaller first"),
-        (lambda: ColourJitter(hue=0.6), "ColourJitter: `hue` must be two numbers from -0.5 to 0.5"),
-        (lambda: ColourJitter(contrast=-1), "ColourJitter: `contrast` must be 0 or more"),
+        (lambda: ColourJitter(hue=0.6), "ColourJitter: `hue` must be from 0 to 0.5"),
+        (lambda: ColourJitter(contrast=-1), "ColourJitter: `contrast` must be from 0"),
         (lambda: View(grey=2), "View: `grey` must be from 0 to 1"),
         (lambda: MultiView((View(),), 2), "MultiView: `positives` must be from 1 to 1, the number of views; got 2"),
         (lambda: MultiView((View(),), 1, mean=(0.5,)), "MultiView: `mean` and `std` must be of one length"),

@@ -158,3 +158,69 @@ def test_one_channel_has_its_own_normal_numbers(rng):
 
     draws = grey.recipes[0].draw(5, 16, 16, torch.Generator().manual_seed(1))
     torch.testing.assert_close(views, (made_in_pytorch(raw.items, draws, 12) / 255 - 0.5) / 0.25, atol=2e-5, rtol=0)
+
+
+def door_arguments() -> dict[str, torch.Tensor]:
+    """What the door takes for five views of five images, by name."""
+    draws = untouched(5, 8)
+    names = ("top", "left", "height", "width", "mirrored", "factors", "order", "changed", "grey", "sigma", "solarised")
+    parts = (*draws.boxes, *draws.colours, *draws[2:])
+    return dict(zip((*names, "offset", "scale"), (*parts, torch.zeros(3), torch.ones(3)), strict=True))
+
+
+def through_the_door(arguments: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    parts = tuple(arguments.values())
+    return _native.views(images, parts[:5], parts[5:8], parts[8:11], (parts[11], parts[12]), 8)
+
+
+WRONG_SHAPES = {
+    "one fewer": lambda part: part[:-1],
+    "one more": lambda part: torch.cat([part, part[:1]]),
+    "none": lambda part: part[:0],
+    "an axis more": lambda part: part[None],
+    "a number": lambda part: part.flatten()[0],
+}
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("change", WRONG_SHAPES.values(), ids=WRONG_SHAPES)
+@pytest.mark.parametrize("name", list(door_arguments()))
+def test_an_array_of_another_shape_is_refused_at_the_door_by_name(name, change):
+    arguments = door_arguments()
+    arguments[name] = change(arguments[name])
+
+    # Where `top` itself is short or long, the others do not fit it.
+    named = name if name != "top" or change(torch.zeros(5)).ndim != 1 else "left"
+    with pytest.raises(ValueError, match=f"views: `{named}` must have the shape"):
+        through_the_door(arguments, noise(5, 3, 8, 8))
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("name", ["factors", "order"])
+def test_four_numbers_a_view_are_not_taken_across(name):
+    arguments = door_arguments()
+    arguments[name] = arguments[name].T.contiguous()
+
+    with pytest.raises(ValueError, match=rf"views: `{name}` must have the shape \(5, 4\)"):
+        through_the_door(arguments, noise(5, 3, 8, 8))
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (5, 2, 8, 8), (5, 3, 0, 8), (5, 3, 64)], ids=str)
+def test_images_that_hold_no_views_are_refused_at_the_door(shape):
+    with pytest.raises(ValueError, match="views: `images` must be"):
+        through_the_door(door_arguments(), torch.zeros(shape, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+def test_the_default_dtype_of_the_caller_changes_no_view(dtype):
+    images, expected = noise(5, 3, 8, 8), through_the_door(door_arguments(), noise(5, 3, 8, 8))
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = through_the_door(door_arguments(), images)
+    finally:
+        torch.set_default_dtype(before)
+
+    assert found.dtype == torch.float32
+    assert found.equal(expected)

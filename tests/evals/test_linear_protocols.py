@@ -32,6 +32,7 @@ def test_lars_learns_to_tell_classes_apart(blobs):
     assert (scores.argmax(1) == truth).mean() > best - 0.04
 
 
+@pytest.mark.own_seeds
 def test_one_epoch_of_one_batch_is_one_step_written_out(blobs):
     """From the same first weights: the gradient of the mean cross-entropy, scaled to the weights' length."""
     rows, codes, others, _ = blobs

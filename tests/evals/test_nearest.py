@@ -47,7 +47,10 @@ def test_they_are_those_of_the_whole_sorted_matrix(kind, k, screen):
     assert np.abs(np.take_along_axis(asked @ rows.T, found.index, 1) - similarity).max() < 1e-6
     assert all(len(set(row)) == min(k, 700) for row in found.index.tolist())
     if kind != "alike" and k <= 40:  # further down, or so close together, float32 cannot tell all of them apart
-        assert (found.index == index).all()
+        swapped = found.index != index
+        assert swapped.mean() < 0.01
+        beside = np.abs(np.diff(similarity, axis=1, prepend=np.inf, append=-np.inf)) < 1e-6
+        assert (beside[:, :-1] | beside[:, 1:] | (index == index[:, -1:]))[swapped].all(), "not only near-ties"
 
 
 @pytest.mark.parametrize("screen", [False, True])

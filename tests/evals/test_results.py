@@ -1,5 +1,6 @@
 import errno
 import json
+import multiprocessing
 import re
 import sys
 
@@ -42,10 +43,46 @@ def test_numpy_numbers_become_plain_ones(tmp_path):
     assert [(line["value"], line["n"], line["seed"]) for line in lines(tmp_path)] == [(0.5, 7, 1)]
 
 
-def test_half_a_line_of_an_interrupted_writer_does_not_swallow_the_next(tmp_path):
-    (tmp_path / "results.jsonl").write_text('{"record": "res')
+@pytest.mark.parametrize("line", ['{"record": "res', "touch ./RAN", "3", "[1]", "[" * 100_000, '"\\ud800', "\x00"])
+def test_a_line_that_is_no_json_object_is_left_out_with_a_word(tmp_path, line):
+    supersede(tmp_path, [RESULT])
+    with open(tmp_path / "results.jsonl", "a") as file:
+        file.write(line)
+    with pytest.warns(UserWarning, match=r"results.jsonl: left out 1 of 2 lines that are no results"):
+        supersede(tmp_path, [FIGURE])
+    assert [line["record"] for line in lines(tmp_path)] == ["result", "figure"]
+
+
+def test_a_line_of_odd_content_stays_as_it_is(tmp_path):
+    odd = '{"record": "note", "task": ["a"], "text": "one line \u2028 of a file", "value": NaN}'
+    (tmp_path / "results.jsonl").write_text(odd, encoding="utf-8")
     supersede(tmp_path, [FIGURE])
-    assert json.loads((tmp_path / "results.jsonl").read_text().splitlines()[1])["record"] == "figure"
+    supersede(tmp_path, [RESULT])
+    assert (tmp_path / "results.jsonl").read_text(encoding="utf-8").split("\n")[0] == odd
+
+
+def test_a_name_that_is_not_utf8_is_written_escaped(tmp_path):
+    name = b"caf\xe9.png".decode(errors="surrogateescape")
+    supersede(tmp_path, [RESULT._replace(data=name)])
+    (tmp_path / "results.jsonl").read_text(encoding="utf-8")
+    assert read_run(tmp_path).results[0].data == r"caf\xe9.png"
+
+
+def test_two_writers_at_once_lose_no_line(tmp_path):
+    """Each adds figures of its own, twenty times: read, add, write."""
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=add_figures, args=(tmp_path, name)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert {line["file"] for line in lines(tmp_path)} == {f"{name}{k}" for name in "ab" for k in range(20)}
+
+
+def add_figures(folder, name):
+    for k in range(20):
+        supersede(folder, [FIGURE._replace(file=f"{name}{k}")])
 
 
 @pytest.mark.errors

@@ -22,10 +22,11 @@ class Case(NamedTuple):
 
     def run(self, library: ctypes.CDLL, memory: Memory, threads: int) -> tuple[int, np.ndarray]:
         views, channels = len(self.drawn[0]), self.images.shape[1]
+        lengths = memory.copy(np.array([part.size for part in self.drawn]))
         out = memory.room(views, channels, self.size, self.size, dtype=np.float32)
         pointers = [part.ctypes.data for part in self.drawn]
-        arguments = (self.images.ctypes.data, *self.images.shape, *pointers, self.size, views, out.ctypes.data)
-        return library.unshuffle_views(*arguments, threads), out
+        arguments = (self.images.ctypes.data, *self.images.shape, *pointers, lengths.ctypes.data, self.size, views)
+        return library.unshuffle_views(*arguments, out.ctypes.data, threads), out
 
 
 def draw_case(rng: np.random.Generator, memory: Memory) -> Case:
@@ -82,4 +83,28 @@ def outside(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> N
     assert case.run(library, memory, int(rng.integers(1, 4)))[0] == 2
 
 
-DRAWS = (views, flat_pictures, outside)
+def refused(library: ctypes.CDLL, case: Case, drawn: list[np.ndarray], size: int, memory: Memory) -> bool:
+    """Whether these arrays, for the views and the images of ``case``, are found to be of wrong lengths."""
+    pointers, lengths = [part.ctypes.data for part in drawn], memory.copy(np.array([part.size for part in drawn]))
+    arguments = (case.images.ctypes.data, *case.images.shape, *pointers, lengths.ctypes.data, size)
+    return library.unshuffle_views(*arguments, len(case.drawn[0]), None, 1) == 3
+
+
+def wrong_lengths(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
+    """An array that is shorter or longer than it must be is refused before anything is read or written."""
+    case = draw_case(rng, memory)
+    part = int(rng.integers(0, len(case.drawn)))
+    length = case.drawn[part].size
+    other = int(rng.choice([n for n in (0, 1, length - 1, length + 1, length // 4, 4 * length) if 0 <= n != length]))
+    drawn = list(case.drawn)
+    drawn[part] = memory.copy(np.resize(drawn[part].reshape(-1), other))
+    assert refused(library, case, drawn, case.size, memory), f"array {part} of {other} numbers instead of {length}"
+
+
+def wrong_sizes(library: ctypes.CDLL, rng: np.random.Generator, memory: Memory) -> None:
+    """So is a side that is not positive."""
+    case = draw_case(rng, memory)
+    assert refused(library, case, case.drawn, int(rng.integers(-3, 1)), memory)
+
+
+DRAWS = (views, flat_pictures, outside, wrong_lengths, wrong_sizes)

@@ -51,5 +51,5 @@ def test_a_pair_alone_costs_what_its_odds_say():
 
 @pytest.mark.errors
 def test_a_scale_that_is_not_positive_is_refused():
-    with pytest.raises(ValueError, match="PairwiseLogistic: `scale` must be positive; got 0"):
+    with pytest.raises(ValueError, match=r"PairwiseLogistic: `scale` must be above 0 .*; got 0"):
         PairwiseLogistic(0)

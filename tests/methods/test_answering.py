@@ -116,9 +116,9 @@ def test_the_loss_is_a_binary_cross_entropy_of_every_answer():
 
 @pytest.mark.errors
 def test_sizes_that_make_no_sense_say_so():
-    with pytest.raises(ValueError, match="AnswerNet: `glimpses` must be positive; got 0"):
+    with pytest.raises(ValueError, match=r"AnswerNet: `glimpses` must be from 1 .*; got 0"):
         replace(TINY, glimpses=0)
-    with pytest.raises(ValueError, match="AnswerNet: `dropout` must be a share, from 0 to below 1; got 1"):
+    with pytest.raises(ValueError, match="AnswerNet: `dropout` must be from 0 to below 1; got 1"):
         replace(TINY, dropout=1.0)
 
 

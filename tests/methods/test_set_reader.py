@@ -128,7 +128,7 @@ def test_the_gradient_is_that_of_finite_differences(rng):
 
 @pytest.mark.errors
 def test_sizes_that_make_no_sense_say_so():
-    with pytest.raises(ValueError, match="SetReading: `units` must be positive; got 0"):
+    with pytest.raises(ValueError, match=r"SetReading: `units` must be from 1 .*; got 0"):
         SetReading(units=0)
 
 

@@ -70,7 +70,7 @@ def test_a_quarter_of_the_width_has_a_quarter_of_the_features():
 
 @pytest.mark.errors
 def test_projectors_that_cannot_be_say_so():
-    with pytest.raises(ValueError, match="Projector: `layers` must be positive; got 0"):
+    with pytest.raises(ValueError, match=r"Projector: `layers` must be from 1 .*; got 0"):
         Projector(layers=0)
 
 

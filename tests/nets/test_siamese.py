@@ -80,7 +80,7 @@ def test_the_signal_of_vgg16_neither_fades_nor_grows_at_the_start(rng):
 
 @pytest.mark.errors
 def test_sizes_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="`width` must be positive"):
+    with pytest.raises(ValueError, match="`width` must be from 1"):
         VGG16(width=0)
     with pytest.raises(ValueError, match="cannot take patches of shape"):
         SiameseNet(VGG16(4), 2, (3, 31, 31), 4).build()

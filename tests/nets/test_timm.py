@@ -108,5 +108,5 @@ def test_names_of_other_places_are_refused(name):
 
 @pytest.mark.errors
 def test_a_size_is_positive():
-    with pytest.raises(ValueError, match="`size` must be positive; got 0"):
+    with pytest.raises(ValueError, match=r"`size` must be from 1 .*; got 0"):
         Timm(size=0)

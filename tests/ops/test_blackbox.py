@@ -157,10 +157,12 @@ def test_a_solver_outside_pytorch_gets_the_gradient_of_its_own_interpolated_loss
 
 def test_a_minimiser_is_the_maximiser_of_the_negated_cost():
     """Vlastelica et al., Algorithm 1: a cost w gets -(y(w) - y(w + lambda g)) / lambda, y the cheapest choice."""
-    cost, incoming = numbers(5, seed=1), 3 * numbers(5, seed=2)
 
     def cheapest(w: torch.Tensor) -> torch.Tensor:
         return one_hot_argmax(-w).double()
+
+    cost = numbers(5, seed=1)
+    incoming = numbers(5, seed=2) + 10 * cheapest(cost)  # so that another choice becomes the cheapest
 
     leaf = cost.clone().requires_grad_()
     answer = blackbox(lambda scores: cheapest(-scores), interpolation=2.0)(-leaf)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
 from contract import CASES, CLAIMS, KINDS, MATRIX, MEMBERSHIPS, RANKS, SORTED, Case, Claim, Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -376,7 +377,7 @@ def test_equal_values_share_the_middle(case, path, n, dtype):
 @promising("hard limit", sizes=BELOW_AND_ABOVE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_vanishing_strength_gives_the_hard_answer(case, path, n, dtype):
-    values = numbers(3, n).to(dtype)
+    values = numbers(3, n).argsort(-1).to(dtype)  # whole numbers: in no draw do two lie near each other
 
     torch.testing.assert_close(case(values, strength=1e-9), case.hard(values), rtol=0, atol=1e-5)
 
@@ -471,8 +472,9 @@ def test_a_set_that_holds_nan_comes_back_nan_whole_and_the_others_untouched(case
     answer, slope = case(spoilt), gradient(case, spoilt)
 
     assert answer[1].isnan().all()
-    assert torch.equal(answer[[0, 2]], case(values)[[0, 2]])
-    assert torch.equal(slope[[0, 2]], gradient(case, values)[[0, 2]])
+    # Not bit for bit: sums over a grid that fits all sets have more terms where one of them is wider.
+    torch.testing.assert_close(answer[[0, 2]], case(values)[[0, 2]], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(slope[[0, 2]], gradient(case, values)[[0, 2]], rtol=1e-12, atol=1e-12)
 
 
 @promising("infinities")
@@ -771,7 +773,9 @@ def test_compiled_with_a_mask_it_gives_the_same(case):
 def test_soft_ranks_compile_to_machine_code():
     (case,) = (case for case in CASES if case.name == "soft_rank[l2]")
 
-    assert_compiles(case, "inductor")
+    # What was kept of an earlier run may be for other instructions, and is taken without a look at them.
+    with torch._inductor.config.patch(force_disable_caches=True):
+        assert_compiles(case, "inductor")
 
 
 @not_under_the_type_checker

@@ -20,10 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from unshuffle import _compiled
 from unshuffle.data import _native as views_native
+from unshuffle.losses import fenchel_young
 from unshuffle.ops import _native
+from unshuffle.ops.assignment import assign
 from unshuffle.ops.perturbed import perturbed_rank
+from unshuffle.ops.sinkhorn import sinkhorn
 from unshuffle.ops.soft_rank import soft_rank, soft_sort
 from unshuffle.ops.soft_topk import soft_topk
+from unshuffle.ops.sorting_network import sorting_network
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -192,6 +196,44 @@ def test_how_slopes_lie_in_memory_does_not_show(operator):
     for slope in (one_for_all, transposed):
         (expected,) = torch.autograd.grad(operator(values), values, slope.contiguous())
         torch.testing.assert_close(torch.autograd.grad(operator(values), values, slope)[0], expected, rtol=0, atol=0)
+
+
+WITH_GRADIENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    **OPERATORS,
+    "soft_rank along the first axis": partial(soft_rank, dim=0),
+    "sinkhorn": sinkhorn,
+    "assign": lambda scores: assign(scores) + 0 * scores.sum(-1),
+    "sorting_network": lambda values: sorting_network(values).matrix,
+    "fenchel_young": lambda values: fenchel_young(values, values.detach().argsort(-1).argsort(-1) + 1.0),
+}
+
+
+@pytest.mark.parametrize("operator", WITH_GRADIENTS.values(), ids=WITH_GRADIENTS)
+def test_another_default_device_changes_nothing_for_values_on_the_cpu(operator):
+    """Memory for the library is on the CPU, whatever the device of new tensors: else it writes to no address."""
+    values = numbers(6, 7, seed=3).requires_grad_()
+
+    def answer_and_gradient() -> tuple[Tensor, Tensor]:
+        answer = operator(values)
+        return answer.detach(), torch.autograd.grad(answer, values, torch.ones_like(answer))[0]
+
+    expected = answer_and_gradient()
+    with torch.device("meta"):
+        found = answer_and_gradient()
+
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.errors
+@pytest.mark.parametrize(
+    "other",
+    [torch.zeros(6, 9), torch.zeros(5, 10), torch.zeros(60), torch.zeros(6, 10).double(), torch.zeros(6, 10).int()],
+    ids=["short rows", "few rows", "flat", "float64", "int32"],
+)
+@pytest.mark.parametrize("dim", [0, 1])
+def test_rows_of_another_shape_or_dtype_do_not_pass_the_door(other, dim):
+    with pytest.raises(ValueError, match="unshuffle: expected"):
+        _native.Layout(torch.zeros(6, 10), dim).dense(other, dim)
 
 
 @with_the_library

@@ -1,6 +1,7 @@
 """Sorting networks: every network sorts, matrices against products of comparators, vectors without the matrix."""
 
 import itertools
+import math
 from typing import Any, get_args
 
 import numpy as np
@@ -412,3 +413,29 @@ def test_values_matrices_and_gradients_equal_the_authors(golden, network, n, rel
     # 1e-10 more than the distance.
     rough = {"gaussian": 1e-6, "optimal": 1e-8}.get(relaxation, 1e-9)
     np.testing.assert_allclose(slope.numpy(), data[f"{said}/grad"], rtol=0, atol=rough)
+
+
+@pytest.mark.parametrize("network", ["odd_even", "bitonic"])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e9])
+def test_infinite_steepness_is_the_hard_sort_bit_for_bit(network, offset):
+    values = torch.randn(200, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + offset
+    values[0, :3] = torch.tensor([math.inf, -math.inf, math.inf])
+    values.requires_grad_()
+
+    ordered = sorting_network(values, network=network, steepness=math.inf).values
+    (ordered.masked_fill(ordered.isinf(), 0.0) * torch.arange(7)).sum().backward()
+
+    assert torch.equal(ordered, values.sort(-1).values)
+    assert values.grad is not None
+    expected = values.detach().argsort(-1).argsort(-1).double().masked_fill(values.isinf(), 0.0)
+    torch.testing.assert_close(values.grad, expected)  # each value's own position
+
+
+def test_infinite_steepness_sorts_the_items_present_bit_for_bit():
+    values = torch.randn(50, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 3
+    mask = torch.tensor([True, False, True, True, False, True])
+
+    ordered = sorting_network(values, mask=mask, steepness=math.inf).values
+
+    assert torch.equal(ordered[:, mask], values[:, mask].sort(-1).values)
+    assert not ordered[:, ~mask].any()

@@ -106,11 +106,11 @@ def test_one_step_of_either_is_the_textbooks():
 
 @pytest.mark.errors
 def test_rates_that_make_no_sense_say_so():
-    with pytest.raises(ValueError, match="CosineSGD: `lr` must be positive"):
+    with pytest.raises(ValueError, match="CosineSGD: `lr` must be above 0"):
         CosineSGD(lr=0.0)
-    with pytest.raises(ValueError, match="CosineLARS: `trust` must be positive"):
+    with pytest.raises(ValueError, match="CosineLARS: `trust` must be above 0"):
         CosineLARS(trust=0.0)
-    with pytest.raises(ValueError, match="CosineSGD: `reference_epochs` must be positive"):
+    with pytest.raises(ValueError, match="CosineSGD: `reference_epochs` must be from 1"):
         CosineSGD(reference_epochs=0)
     with pytest.raises(ValueError, match="CosineLARS: `scaling` must be one of 'linear', 'root', 'none'"):
         CosineLARS(scaling="square")  # type: ignore[arg-type]

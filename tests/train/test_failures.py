@@ -19,6 +19,7 @@ from unshuffle.train.checkpoints import BadCheckpoint
 from unshuffle.train.engine import Diverged
 from unshuffle.train.folder import RunError
 from unshuffle.train.optim import AdamW
+from unshuffle.train.refused import Before
 
 
 class Holed(Dataset):
@@ -112,7 +113,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint_before(
 
 def test_a_learning_rate_beyond_reason_is_found_out(tmp_path):
     """No patch: this run really diverges, and what it saved before does not."""
-    recipe = replace(tiny.RECIPE, optim=AdamW(lr=1e30))
+    recipe = replace(tiny.RECIPE, optim=AdamW(lr=1e6))
     with pytest.raises(Diverged, match=r"step \d+"):
         tiny.job(tmp_path / "run", recipe=recipe)
     state = tiny.last(tmp_path / "run")["method"]
@@ -137,7 +138,7 @@ def test_a_weight_that_is_no_number_is_never_saved(name, tmp_path, monkeypatch):
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     run = tmp_path / "run"
     with monkeypatch.context() as patched:
-        fill_disk(patched, "unshuffle._files", "last.pt", after=3)
+        fill_disk(patched, "unshuffle._files", ".part", after=5)  # recipe.json, the list of samples, and three steps
         with pytest.raises(OSError, match="No space left") as caught:
             tiny.job(run)
     assert caught.value.errno == errno.ENOSPC
@@ -163,8 +164,9 @@ def test_a_row_that_the_disk_has_no_room_for_is_written_again(tmp_path, monkeypa
     assert tiny.equal(tiny.remains(run), tiny.remains(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
-def test_a_strangers_checkpoint_is_refused_and_not_run(form, tmp_path):
+def test_a_strangers_checkpoint_is_refused_and_not_run(form, alone, tmp_path):
     run, trace = tmp_path / "run", tmp_path / "it ran"
     tiny.job(run)
     state, path = {**tiny.last(run), "best": Evil(trace)}, run / "checkpoints/last.pt"
@@ -172,8 +174,15 @@ def test_a_strangers_checkpoint_is_refused_and_not_run(form, tmp_path):
         path.write_bytes(pickle.dumps(state))
     else:
         torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    if alone:
+        (run / "checkpoints/previous.pt").unlink()
 
-    with pytest.raises(BadCheckpoint, match=r"last.pt .* something else than tensors .* Nothing in it was run"):
+    if form == "zip" or alone:
+        with pytest.raises(
+            BadCheckpoint, match=r"last.pt .* (something else than tensors|no archive).* Nothing .* run"
+        ):
+            tiny.job(run, resume=True)
+    else:  # what is no archive counts as damaged
         tiny.job(run, resume=True)
 
     assert not trace.exists()
@@ -185,6 +194,7 @@ def test_a_checkpoint_that_was_cut_off_is_refused(size, tmp_path):
     tiny.job(run)
     path = run / "checkpoints/last.pt"
     path.write_bytes(path.read_bytes()[:size])
+    (run / "checkpoints/previous.pt").unlink()
     with pytest.raises(BadCheckpoint, match=r"last.pt .* it is damaged.*delete it to begin again"):
         tiny.job(run, resume=True)
 
@@ -251,9 +261,9 @@ def test_no_readable_sample_at_all_makes_no_run(tmp_path):
     ("change", "count", "message"),
     [
         ({}, 1, "needs at least two samples; the data set has 1"),
-        ({"epochs": 0}, 40, "`epochs` must be positive; got 0"),
-        ({"batch_size": 1}, 40, "`batch_size` must be at least 2 samples; got 1"),
-        ({"holdout": 1.0}, 40, "`holdout` must be a share, from 0 to below 1; got 1.0"),
+        ({"epochs": 0}, 40, "`epochs` must be from 1 to 10,000,000; got 0"),
+        ({"batch_size": 1}, 40, "`batch_size` must be from 2 to 1,000,000; got 1"),
+        ({"holdout": 1.0}, 40, "`holdout` must be from 0 to below 1; got 1.0"),
         ({"patches": unshuffle.recipes.ShuffleRecipe().patches}, 40, "images of 12 x 12 pixels are too small"),
     ],
     ids=["one sample", "no epoch", "one sample a step", "nothing to train on", "small pictures"],
@@ -261,6 +271,32 @@ def test_no_readable_sample_at_all_makes_no_run(tmp_path):
 def test_a_job_without_a_single_step_is_refused_before_its_folder_is_made(change, count, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         tiny.job(tmp_path / "run", recipe=replace(tiny.RECIPE, **change), dataset=tiny.arrays(count))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_job_that_its_first_batch_refuses_leaves_the_folder_as_it_was(tmp_path):
+    """The second sample of the batch is unreadable and the limit is none: known only when the folder is made."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("kept")
+    for place in (tmp_path / "new/deep", tmp_path / "mine"):
+        with pytest.raises(TooManyUnreadable):
+            unshuffle.fit(
+                tiny.RECIPE, Holed(set(range(1, 40))), out=place, machine=unshuffle.Machine("cpu", max_unreadable=0)
+            )
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["mine", "mine/notes.txt"]
+
+
+def test_a_run_that_has_a_checkpoint_keeps_its_folder_when_it_is_refused_later(tmp_path):
+    tiny.job(tmp_path / "run")
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    Before(tmp_path / "other").restore(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+
+
+def test_more_processes_than_a_step_has_samples_for_are_refused_before_one_is_started(tmp_path):
+    recipe, machine = replace(tiny.RECIPE, batch_size=4), unshuffle.Machine("cpu", devices=900)
+    with pytest.raises(ValueError, match="900 processes cannot share 4 samples a step"):
+        unshuffle.fit(recipe, tiny.arrays(), out=tmp_path / "run", machine=machine)
     assert not (tmp_path / "run").exists()
 
 

@@ -30,5 +30,5 @@ def test_everything_decays_and_moves_as_one():
 
 @pytest.mark.errors
 def test_drops_beyond_the_end_are_refused():
-    with pytest.raises(ValueError, match="StepSGD: `drops` must be from 0 to 1"):
+    with pytest.raises(ValueError, match="StepSGD: `drops` must hold numbers from 0 to 1"):
         StepSGD(drops=(0.5, 1.5))

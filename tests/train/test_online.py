@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
+from unshuffle.data import ImageFolder, Images
 from unshuffle.data.arrays import Arrays
 from unshuffle.data.loaders import Unreadable
 from unshuffle.data.samples import digits
@@ -55,6 +57,19 @@ def test_the_share_is_that_of_the_evaluation():
     )
     assert share == (knn_predict(bank, labels, queries) == truth).mean()
     assert share > 0.9
+
+
+def test_files_in_no_class_folder_neither_vote_nor_are_asked(tmp_path):
+    for name in ("left/0", "left/1", "left/2", "right/0", "right/1", "stray"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        lit = np.zeros((8, 8), np.uint8)
+        lit[:, slice(0, 4) if "left" in name else slice(4, 8)] = 200
+        Image.fromarray(lit).save(tmp_path / f"{name}.png")
+    data = ImageFolder(tmp_path, Images(size=8, smallest=8, grey=True))
+    assert data.labels == [0, 0, 0, 1, 1, -1]
+
+    assert online.neighbours(pixels(), data, Subset(data, [2, 4, 5])) == 1.0
+    assert online.neighbours(pixels(), data, Subset(data, [5])) is None
 
 
 def test_of_many_samples_some_from_all_over_are_asked(monkeypatch):

@@ -246,7 +246,6 @@ def test_the_rows_of_two_processes_are_those_of_one(name, two, tmp_path):
     [
         ("refused", "RunError: .*whole already holds a run"),
         ("diverged", r"Diverged: the loss of step \d+ is inf"),
-        ("too few", "ValueError: 2 processes cannot share 3 samples a step"),
     ],
 )
 def test_what_stops_one_process_stops_both_and_is_told_once(name, message, two):
@@ -254,6 +253,12 @@ def test_what_stops_one_process_stops_both_and_is_told_once(name, message, two):
     told, elsewhere = sorted(words, key=lambda text: text.startswith("Elsewhere"))
     assert re.match(message, told)
     assert re.match(r"Elsewhere: process \d failed, and says why", elsewhere)
+
+
+def test_too_few_samples_a_step_are_refused_before_there_is_a_folder(two):
+    words = [(two / f"too few-{rank}.txt").read_text() for rank in (0, 1)]
+    assert all(text.startswith("ValueError: 2 processes cannot share 3 samples a step") for text in words)
+    assert not (two / "few").exists()
 
 
 def test_what_the_first_process_sends_all_have(two):

@@ -197,13 +197,14 @@ def test_a_process_that_dies_while_it_saves_keeps_the_checkpoint_before(never_st
     # The third checkpoint of all is that of step 3: the first epoch, and with it best.pt, ends with step 4.
     process = start(tmp_path / "words", tiny.__file__, str(run), "--die-while-saving", "3")
     assert process.wait(timeout=tiny.PATIENCE) == 9
-    assert (run / "checkpoints/last.pt.part").read_bytes().endswith(b"half a checkpoint")
+    (half,) = (run / "checkpoints").glob(".unshuffle-*.part")
+    assert half.read_bytes().endswith(b"half a checkpoint")
     assert tiny.last(run)["step"] == 2
 
     tiny.job(run, resume=True)
 
     assert tiny.equal(tiny.remains(run), never_stopped)
-    assert not (run / "checkpoints/last.pt.part").exists()
+    assert not half.exists()
 
 
 def test_half_a_checkpoint_alone_is_never_taken(never_stopped, tmp_path, monkeypatch):
@@ -212,7 +213,8 @@ def test_half_a_checkpoint_alone_is_never_taken(never_stopped, tmp_path, monkeyp
         crash_at(3, patched)
         with pytest.raises(Crash):
             tiny.job(run)
-    (run / "checkpoints/last.pt").rename(run / "checkpoints/last.pt.part")
+    (run / "checkpoints/last.pt").rename(run / "checkpoints" / f".unshuffle-{'0' * 32}.part")
+    (run / "checkpoints/previous.pt").unlink()
 
     tiny.job(run, resume=True)
 

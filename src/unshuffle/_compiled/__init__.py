@@ -66,9 +66,14 @@ def disabled() -> Iterator[None]:
         enabled = before
 
 
+def traced() -> bool:
+    """Whether this is being compiled or recorded (``torch.compile``, ``make_fx``): what C writes would not be seen."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
 def transformed() -> bool:
-    """Whether this is being compiled, or is inside a transform of ``torch.func``: nothing may depend on the numbers."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    """Whether this is being traced, or is inside a transform of ``torch.func``: nothing may depend on the numbers."""
+    return traced() or torch._C._are_functorch_transforms_active()
 
 
 def plain(values: Tensor) -> bool:

@@ -21,6 +21,15 @@ enum { LANE_WIDTH = 8 }; /* the most doubles that one instruction takes */
 #define INLINED static inline
 #endif
 
+/* Before a loop that finds the largest or smallest of real numbers. Clang begins these reductions at the largest finite
+   number, so that of infinities alone it finds a number that is not among them; it gets a plain loop. */
+#define PRAGMA(...) _Pragma(#__VA_ARGS__)
+#if defined(__clang__)
+#define EXTREMES(...)
+#else
+#define EXTREMES(...) PRAGMA(omp simd __VA_ARGS__)
+#endif
+
 /* e^x for x <= 0, to an ulp or two: 2^k times a polynomial of the rest; 0 below -708, where it would be no normal number. */
 static inline double decay(double x)
 {

@@ -7,7 +7,8 @@ import importlib
 import io
 import os
 import sys
-from importlib.metadata import version
+
+from unshuffle import _interrupts
 
 COMMANDS = {
     "demo": "pretrain on real data that comes with the package; table and page in three minutes",
@@ -25,12 +26,16 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns 0, 1 after an explained failure, 2 for a wrong call, 130 for Ctrl-C."""
+    if argv is None and os.path.splitext(os.path.basename(sys.argv[0]))[0] == "unshuffle":
+        _interrupts.install()
     arguments = sys.argv[1:] if argv is None else argv
     _print_any_name()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0
     if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version  # here: the time before the command is short
+
         print(f"unshuffle {version('unshuffle')}")
         return 0
     name, *rest = arguments
@@ -48,12 +53,15 @@ def _print_any_name() -> None:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    _interrupts.name_command(name)
+    if name == "train":  # of a lost process PyTorch prints traces that say nothing to a user; it reads this when loaded
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
-        return importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
+        status = importlib.import_module(f"unshuffle.cli.{name}").run(arguments)
+        _interrupts.finish()
+        return status
     except KeyboardInterrupt as stop:
-        if _leads():
-            print(f"\nunshuffle {name}: {str(stop) or 'stopped'}.", file=sys.stderr)
-        return 130
+        return _stopped(name, stop)
     except BrokenPipeError:  # the reader, a pager or head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -64,6 +72,8 @@ def _run(name: str, arguments: list[str]) -> int:
         print(f"unshuffle {name}: needs {error.name!r}: pip install {extra}", file=sys.stderr)
         return 1
     except Exception as error:
+        if _interrupts.requested():  # what code written in C makes of the interrupt
+            return _stopped(name, KeyboardInterrupt())
         if os.environ.get("UNSHUFFLE_TRACEBACK") or not _is_explained(error):
             raise
         if not _told_elsewhere(error):
@@ -81,11 +91,13 @@ def _is_explained(error: Exception) -> bool:
     return isinstance(error, (OSError, ValueError, Explained))
 
 
-def _leads() -> bool:
-    """Whether this process is the one that speaks."""
-    from unshuffle.train.together import leads
-
-    return leads()
+def _stopped(name: str, stop: KeyboardInterrupt) -> int:
+    """Says that the command was stopped; the program ends here, as what else it would do could be interrupted again."""
+    if _interrupts.is_program():
+        _interrupts.leave(str(stop), stop)
+    if _interrupts.is_first():
+        print(f"\nunshuffle {name}: {str(stop) or 'stopped'}.", file=sys.stderr)
+    return _interrupts.STATUS
 
 
 def _told_elsewhere(error: Exception) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from unshuffle.cli.runs import stored
+from unshuffle.cli.runs import matched, stored
+from unshuffle.cli.where import opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,19 +81,26 @@ def _rebuilt(encoder: Encoder, options: EvalOptions, data: Path, terminal: Termi
 
 def tested(encoder: Encoder, options: EvalOptions, data: Path) -> tuple[Any, str]:
     """What to measure on: --test, the data set's own part, what training held out of the same data, or all of them."""
+    from torch.utils.data import Subset
+
     from unshuffle.train.parts import split
 
     layout = options.where.layout()
     tested = None if layout is None else layout.tested()
     if options.test is not None or tested is not None:
-        return encoder.open(options.test or data, tested or layout), getattr(tested, "split", "test")
-    known = encoder.open(data, layout)
-    trained = stored(options.run)
-    if trained.data is not None and Path(trained.data) == data.absolute():
-        _, held_out = split(known, trained.recipe.holdout, seed=trained.recipe.seed)
-        if held_out is not None:
-            return held_out, "held out"
-    return known, "all"
+        return opened(encoder, options.test or data, tested or layout), getattr(tested, "split", "test")
+    known = opened(encoder, data, layout)
+    own = matched(options.run, known, data)
+    if own is None:
+        return known, "all"
+    recipe = stored(options.run).recipe
+    _, held_out = split(cast(Any, own.rows), recipe.holdout, seed=recipe.seed)  # of the samples as the run numbers them
+    if held_out is None:
+        return known, "all"
+    rows = own.rows[cast(Any, held_out).indices]
+    if not (rows >= 0).any():
+        raise ValueError(f"{data} holds none of the samples that {options.run} kept out of training: {own.change}.")
+    return Subset(known, rows[rows >= 0].tolist()), "held out"
 
 
 def part_name(part: Any) -> str:
@@ -129,6 +137,8 @@ def _classified(
     recipe = stored(options.run).recipe
     if not isinstance(recipe, ImplicitRecipe) or labels is None:
         return []
+    rows = np.flatnonzero(labels >= 0)  # -1: a file in no class folder
+    items, labels = (items, labels) if len(rows) == len(labels) else (items[rows], labels[rows])
     classifier = trained_classifier(recipe.classifier, recipe.tiles())
     return classified_results(
         encoder, classifier, items, labels, mark, layer="pretrained", seed=options.seed,

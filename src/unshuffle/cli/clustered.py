@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from unshuffle.cli.arranged import Measured, part_name, tested
-from unshuffle.cli.runs import stored
+from unshuffle.cli.runs import Matched, matched
 
 if TYPE_CHECKING:
     from unshuffle.cli.eval import EvalOptions
@@ -38,16 +38,14 @@ def clustering(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Me
     from unshuffle.evals import stamp
     from unshuffle.evals.saliency import filters_figure
 
-    if options.clustering.head < 1:
-        raise ValueError(f"--head must be 1 or more; got {options.clustering.head}.")
     part, split = tested(encoder, options, cast(Path, options.only_data()))
-    part = _spread(part, options.clustering.most)
+    part = _spread(_labelled_only(part), options.clustering.most)
     features = _embedded(encoder, part, options, terminal)
     truth = _classes(part, features)
     mark = stamp(part_name(part), split, options.run.resolve().name)
     labelled = _labelled(encoder, features, truth, options)
     results = _measured(labelled, features, truth, mark, options)
-    told, figures, trained = _trained(encoder, mark, options)
+    told, figures, trained = _trained(encoder, mark, options, terminal)
     own = next((name for name in labelled if name.startswith("head")), "pretrained, K-means")
     if own in labelled:
         held = Held(part, labelled[own], features.index, truth, features.vectors["pretrained"])
@@ -57,16 +55,28 @@ def clustering(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Me
     return Measured([*results, *told], figures if filters is None else [*figures, filters])
 
 
-def _spread(part: Any, most: int) -> Any:
-    """At most so many samples, evenly spaced: files lie class after class."""
+def _labelled_only(part: Any) -> Any:
+    """The part without files that are in no class folder, where others are: clusters are compared with classes."""
+    from unshuffle.data.files import rows_with_class
+
+    rows = rows_with_class(part)
+    return part if rows is None else _rows_of(part, rows)
+
+
+def _rows_of(part: Any, rows: list[int]) -> Any:
     from torch.utils.data import Subset
 
-    if len(part) <= most:
-        return part
-    rows = np.linspace(0, len(part) - 1, most).round().astype(int).tolist()
     if isinstance(part, Subset):
         return Subset(part.dataset, [part.indices[row] for row in rows])
     return Subset(part, rows)
+
+
+def _spread(part: Any, most: int) -> Any:
+    """At most so many samples, evenly spaced: files lie class after class."""
+    if len(part) <= most:
+        return part
+    rows = np.linspace(0, len(part) - 1, most).round().astype(int).tolist()
+    return _rows_of(part, rows)
 
 
 def _embedded(encoder: Encoder, part: Any, options: EvalOptions, terminal: Terminal) -> Features:
@@ -143,7 +153,9 @@ def _measured(
     return results
 
 
-def _trained(encoder: Encoder, mark: Stamp, options: EvalOptions) -> tuple[list[Result], list[Figure], Held | None]:
+def _trained(
+    encoder: Encoder, mark: Stamp, options: EvalOptions, terminal: Terminal
+) -> tuple[list[Result], list[Figure], Held | None]:
     """What became of the labels that training gave, and the last ones; nothing of a run that gave none."""
     from unshuffle.evals import labellings
     from unshuffle.evals.clustering_results import against_classes, history
@@ -151,32 +163,48 @@ def _trained(encoder: Encoder, mark: Stamp, options: EvalOptions) -> tuple[list[
     last, head = labellings.last(options.run), options.clustering.head - 1
     if last is None:
         return [], [], None
-    known = _trained_on(encoder, options, last.labels.shape[1])
-    truth, every = _all_classes(known), labellings.read(options.run)
-    mark = mark._replace(split="training", data=mark.data if known is None else known.name)
-    results, figures = history(options.run, every, mark, truth=truth, head=head, seed=options.seed)
+    known = _trained_on(encoder, options, last.labels.shape[1], terminal)
+    every = labellings.read(options.run)
     if known is None:
+        mark = mark._replace(split="training")
+        results, figures = history(options.run, every, mark, truth=None, head=head, seed=options.seed)
         return results, figures, None
-    held = _held(known, last, truth, head)
+    there, classes = known.rows >= 0, _all_classes(known.data)
+    truth = None if classes is None else classes[known.rows]  # of what is gone a wrong one, which is not looked at
+    every = (_of_known(labelling, there) for labelling in every)
+    mark = mark._replace(split="training", data=known.data.name)
+    results, figures = history(options.run, every, mark, truth=truth, head=head, seed=options.seed)
+    held = _held(known, _of_known(last, there), truth, head)
     if held.truth is not None:
         results += against_classes(held.labels, held.truth, mark, layer=f"head {head + 1}", seed=options.seed)
     return results, figures, held
 
 
-def _trained_on(encoder: Encoder, options: EvalOptions, count: int) -> Any:
-    """The data set that the run was trained on, where --data names it; None otherwise.
+def _of_known(labelling: Labelling, there: np.ndarray) -> Labelling:
+    """The labels of the samples that are still there; -1 for the others."""
+    return labelling._replace(labels=np.where(there, labelling.labels, -1))
+
+
+def _trained_on(encoder: Encoder, options: EvalOptions, count: int, terminal: Terminal) -> Matched | None:
+    """The data set that the run was trained on, where --data names it, its samples matched by name; None otherwise.
 
     Raises:
-        ValueError: it has another number of samples than were labelled.
+        ValueError: the run labelled another number of samples.
     """
-    data, trained = cast(Path, options.only_data()), stored(options.run).data
-    if trained is None or Path(trained) != data.absolute():
+    data = cast(Path, options.only_data())
+    known = matched(options.run, encoder.open(data, options.where.layout()), data)
+    if known is None:
+        terminal.say(f"{data} holds other samples than the run was trained on: what training labelled is not shown.")
         return None
-    known = encoder.open(data, options.where.layout())
-    if len(known) != count:
+    if len(known.rows) != count:
         raise ValueError(
-            f"{data} has changed: it holds {len(known)} samples, and the run labelled {count}. Give the same data, "
-            "or a copy of them under another name to measure these."
+            f"{data} has changed: it holds {len(known.data)} samples, and the run labelled {count}. Give the same "
+            "data, or a copy of them under another name to measure these."
+        )
+    if known.change is not None:
+        terminal.say(
+            f"{data} has changed since the run began: {known.change}. What training labelled is matched by name; "
+            "samples that are gone or have changed are left out."
         )
     return known
 
@@ -187,10 +215,12 @@ def _all_classes(known: Any) -> np.ndarray | None:
     return np.asarray(known.labels)
 
 
-def _held(known: Any, last: Labelling, truth: np.ndarray | None, head: int) -> Held:
+def _held(known: Matched, last: Labelling, truth: np.ndarray | None, head: int) -> Held:
     """The samples that the last labelling labels."""
-    index = np.flatnonzero(last.labels[head] >= 0)
-    return Held(known, last.labels[head][index].astype(np.int64), index, None if truth is None else truth[index], None)
+    there = last.labels[head] >= 0
+    index = np.flatnonzero(there if truth is None else there & (truth >= 0))
+    labels = last.labels[head][index].astype(np.int64)
+    return Held(known.data, labels, known.rows[index], None if truth is None else truth[index], None)
 
 
 def _galleries(

@@ -6,12 +6,15 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from rich.console import Console
 
+from unshuffle._ranges import Few, Range, ranged
 from unshuffle.cli.parsing import parse
 
 
+@ranged
 @dataclass(frozen=True)
 class DemoOptions:
     """Options of ``unshuffle demo``."""
@@ -20,9 +23,9 @@ class DemoOptions:
     """All five losses with several seeds and draws of the labels: the README's table, about half an hour."""
     out: Path | None = None
     """Folder of the demo; by default the next free runs/demo-N. A stopped demo goes on when given its folder."""
-    seeds: int = 3
+    seeds: Few = 3
     """Trainings of each loss, with --full."""
-    effort: float = 1.0
+    effort: Annotated[float, Range(0, 1000, open_low=True)] = 1.0
     """Share of the usual training; 0.05 is a rehearsal."""
 
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from unshuffle._files import make_room
 from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
-from unshuffle.cli.where import Where
+from unshuffle.cli.where import Where, opened
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def run(arguments: list[str]) -> int:
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_without_embedding(encoder)
-    dataset = encoder.open(options.data, options.where.layout())
+    dataset = opened(encoder, options.data, options.where.layout())
     terminal = Terminal()
     skipped = reading.skip_log(terminal)
     with terminal.stage("embedding", len(dataset)) as progress:
@@ -53,7 +54,7 @@ def run(arguments: list[str]) -> int:
         )  # fmt: skip
     names = [dataset.names[i] for i in features.index]
     labels = None if features.labels is None else _told(features.labels, dataset.classes)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    make_room(options.out)
     written = write_features(options.out, features.vectors["features"], names, labels)
     size = features.vectors["features"].shape[1]
     places = " and ".join(map(str, written))
@@ -62,7 +63,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _told(labels: np.ndarray, classes: Sequence[str]) -> list[Any]:
-    """Labels as one reads them: a class by its name, a number as it is, of several classes the names of those there."""
+    """Labels as one reads them: a class by its name, a number as it is, of several classes the names of those there.
+
+    A sample without a class has None.
+    """
     if labels.ndim == 2:
         return [[name for name, there in zip(classes, row) if there == 1] for row in labels]
-    return [classes[i] for i in labels] if classes else labels.tolist()
+    return [classes[i] if i >= 0 else None for i in labels] if classes else labels.tolist()

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from unshuffle._ranges import Count, Range, SmallSeed, ranged
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.parts import Parts
 from unshuffle.cli.parts import parts as open_parts
@@ -39,6 +40,7 @@ Suite = Literal["probes", "neighbours", "retrieval", "transfer", "clustering", "
 Start = Literal["fresh", "tuned"]
 
 
+@ranged
 @dataclass(frozen=True)
 class EvalOptions:
     """Options of ``unshuffle eval``."""
@@ -65,11 +67,11 @@ class EvalOptions:
     layers: Annotated[LayerOptions, tyro.conf.arg(name="")] = LayerOptions()
     supervised: tuple[Start, ...] = ()
     """Train the whole network on the labels too: from fresh weights, or tuned from the encoder's. Slow on a CPU."""
-    labels: tuple[int, ...] = (100, 1000)
+    labels: tuple[Count, ...] = (100, 1000)
     """Numbers of labelled samples; all of them is always added."""
-    draws: int = 5
+    draws: Annotated[int, Range(1, 10_000)] = 5
     """How often each number of labels is drawn."""
-    seed: int = 0
+    seed: SmallSeed = 0
     """Of the split, the draws and the untrained network."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
@@ -90,8 +92,10 @@ def run(arguments: list[str]) -> int:
     options = parse(EvalOptions, command="eval", arguments=arguments, description=text)
     from unshuffle.evals import supersede
     from unshuffle.report import tables, write_report
+    from unshuffle.train.folder import refuse_links
     from unshuffle.train.progress import Terminal
 
+    refuse_links(options.run)  # before hours of measuring, not after
     encoder = options.reading.encoder(options.run)
     records = _measured(encoder, options, Terminal())
     supersede(options.run, [*records.results, *records.figures])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import make_room, write_atomically
 from unshuffle._names import escape_name
 from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse
@@ -55,9 +56,9 @@ def run(arguments: list[str]) -> int:
     state = checkpoints.load(path)["method"]
     if "labels" not in state or "confidences" not in state:
         raise ValueError(_NONE.format(options.run))
-    names = _names(trained, options.data, state["labels"].shape[1])
+    names = _names(options.run, trained, options.data, state["labels"].shape[1])
     columns = table(names, state["labels"], state["confidences"])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    make_room(options.out)
     _write(options.out, columns)
     heads, labelled = len(state["labels"]), int((state["labels"][0] >= 0).sum())
     print(f"Labels of {labelled} of {len(names)} samples, {heads} a sample, in {options.out}.")
@@ -84,18 +85,64 @@ def table(names: Sequence[str], labels: Tensor, confidences: Tensor) -> dict[str
     }
 
 
-def _names(trained: Stored, moved: Path | None, count: int) -> Sequence[str]:
-    """The samples' names; their numbers where they have none."""
+def _names(run: Path, trained: Stored, moved: Path | None, count: int) -> Sequence[str]:
+    """The samples' names, as the run's list has them; how the data differ from it by now is said.
+
+    Raises:
+        ValueError: the list is of another number of samples, or --data holds none of them.
+    """
+    from unshuffle.train import manifest, resuming
+
+    listed = manifest.read(run)
+    if listed is None or listed.names is None:
+        return _names_by_number(run, trained, moved, count)
+    if listed.samples != count:
+        raise ValueError(f"{run / manifest.FILE} lists {listed.samples} samples, and the run labelled {count}.")
+    try:
+        dataset = _opened(trained, moved)
+    except OSError as error:
+        if moved is not None:
+            raise
+        print(f"The data cannot be opened ({error}); files have the names that the run began with.", file=sys.stderr)
+        return listed.names
+    change = None if dataset is None else resuming.changed(run, dataset)
+    if change:
+        if not (change.rows >= 0).any():
+            raise ValueError(f"{moved or trained.data} holds none of the samples that {run} labelled: {change}.")
+        print(
+            f"The data have changed since the run began: {change}. Labels go by name: files that are missing keep "
+            "their rows, new ones have none.", file=sys.stderr,
+        )  # fmt: skip
+    return listed.names
+
+
+def _opened(trained: Stored, moved: Path | None) -> Any:
+    """The data set that was labelled, as it is now; None of a run that was started from Python."""
     from unshuffle.data import SELF_CONTAINED
 
     place = trained.data if moved is None else str(moved)
     if isinstance(trained.recipe, str) or (place is None and not isinstance(trained.recipe.source, SELF_CONTAINED)):
-        return [str(number) for number in range(count)]  # trained from Python, on a data set that is gone
+        return None
     source = trained.recipe.source
-    dataset = source.open() if isinstance(source, SELF_CONTAINED) else source.open(place)
+    return source.open() if isinstance(source, SELF_CONTAINED) else source.open(place)
+
+
+def _names_by_number(run: Path, trained: Stored, moved: Path | None, count: int) -> Sequence[str]:
+    """The names of the data as they are now, of a run without a list of names; their numbers where they have none."""
+    dataset = _opened(trained, moved)
+    numbers = [str(number) for number in range(count)]
+    if dataset is None:
+        return numbers
     if len(dataset) != count:
-        raise ValueError(f"{place} has {len(dataset)} samples, and the run labelled {count}: give the same --data.")
-    return cast(Any, dataset).names if hasattr(dataset, "names") else [str(number) for number in range(count)]
+        where = moved or trained.data
+        raise ValueError(f"{where} has {len(dataset)} samples, and the run labelled {count}: give the same --data.")
+    if not hasattr(dataset, "names"):
+        return numbers
+    print(
+        f"{run} keeps no list of its samples: labels are matched with files by number. They are right only if no file "
+        "was added, removed or renamed since.", file=sys.stderr,
+    )  # fmt: skip
+    return dataset.names
 
 
 def _write(path: Path, columns: dict[str, Any]) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import make_folder, write_atomically
 from unshuffle._names import escape_name
-from unshuffle.cli.outputs import check_folder
+from unshuffle._ranges import Range, SmallSeed, ranged
+from unshuffle.cli.outputs import check_file, check_folder
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
+from unshuffle.cli.where import opened
 
 if TYPE_CHECKING:
     from unshuffle.evals.encoder import Encoder
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 TABLE, SHEET = "order.csv", "sheet.png"
 
 
+@ranged
 @dataclass(frozen=True)
 class OrderOptions:
     """Options of ``unshuffle order``."""
@@ -33,11 +36,11 @@ class OrderOptions:
     """Folder, .zip, .tar or folder of .tar with images to put in order."""
     out: Path = Path("sorted")
     """Folder to write order.csv and sheet.png into."""
-    sheet: int = 48
+    sheet: Annotated[int, Range(0, 10_000)] = 48
     """Images on the contact sheet, evenly spaced from the weakest to the strongest; 0 for no sheet."""
     saliency: bool = True
     """Show below each image of the sheet which pixels move the answer."""
-    seed: int = 0
+    seed: SmallSeed = 0
     """Of the windows that a run on sequences is asked about."""
     reading: Annotated[Reading, tyro.conf.arg(name="")] = Reading()
 
@@ -51,12 +54,12 @@ def run(arguments: list[str]) -> int:
     from unshuffle.train.progress import Terminal
 
     check_folder(options.out)
-    if options.sheet < 0:
-        raise ValueError(f"--sheet must be 0 images or more; got {options.sheet}.")
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_others(encoder)
-    dataset = encoder.open(options.data)
+    for name in (TABLE, SHEET):
+        check_file(options.out / name, (Path(name).suffix,))
+    dataset = opened(encoder, options.data)
     terminal = Terminal()
     skipped = reading.skip_log(terminal)
     with terminal.stage("reading", len(dataset)) as progress:
@@ -64,7 +67,7 @@ def run(arguments: list[str]) -> int:
             encoder, dataset, seed=options.seed, batch_size=reading.batch_size, workers=reading.workers,
             skipped=skipped, progress=progress,
         )  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     written = [_write_table(options.out / TABLE, ordered, dataset.names)]
     if options.sheet:
         written.append(_write_sheet(encoder, dataset, ordered, options))

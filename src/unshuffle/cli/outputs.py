@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from unshuffle import _files
+
 _LONGEST_NAME = 240
 """Bytes of a file name, some less than what file systems take, as a temporary file stands beside each."""
 
@@ -15,6 +17,7 @@ def check_file(out: Path, kinds: Sequence[str], *, flag: str = "--out") -> None:
 
     Raises:
         ValueError: its ending is none of ``kinds``, it is a folder, or its folder cannot be written.
+        UnsafePath: it is a symbolic link or a device.
     """
     example = f"for example {out.with_suffix('').name or 'out'}{kinds[0]}"
     if out.is_dir():
@@ -23,6 +26,7 @@ def check_file(out: Path, kinds: Sequence[str], *, flag: str = "--out") -> None:
         raise ValueError(f"{flag} must be a {' or a '.join(kinds)} file; got {out}. Give another, {example}.")
     if len(os.fsencode(out.name)) > _LONGEST_NAME:
         raise ValueError(f"{flag}: the file's name is longer than {_LONGEST_NAME} bytes; give a shorter one.")
+    _files.check_file(out)
     check_folder(out.absolute().parent, flag=flag)
 
 

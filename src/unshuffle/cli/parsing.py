@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 
+from unshuffle._ranges import postponed
+from unshuffle.cli.flags import refused
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,8 +19,8 @@ T = TypeVar("T")
 def parse(kind: type[T], *, command: str, arguments: list[str], description: str, default: Any = None) -> T:
     """Reads ``arguments`` into a ``kind``; exits with status 2 and a readable message where they are wrong."""
     given = {} if default is None else {"default": default}
-    try:
-        return tyro.cli(
+    with postponed():
+        options = tyro.cli(
             kind,
             prog=f"unshuffle {command}",
             description=description,
@@ -25,9 +28,10 @@ def parse(kind: type[T], *, command: str, arguments: list[str], description: str
             config=(tyro.conf.AvoidSubcommands,),
             **given,
         )
-    except ValueError as error:  # a value refused its fields
-        print(f"unshuffle {command}: {error} See unshuffle {command} --help.", file=sys.stderr)
-        raise SystemExit(2) from error
+    if told := refused(options):
+        print(f"unshuffle {command}: {' '.join(told)} See unshuffle {command} --help.", file=sys.stderr)
+        raise SystemExit(2)
+    return options
 
 
 def usable_device(name: str) -> torch.device:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from unshuffle.cli.where import opened
+
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
@@ -42,7 +44,7 @@ def parts(encoder: Encoder, data: Path, test: Path | None, layout: Layout | None
         FileNotFoundError: there are no such data.
         ValueError: they have no labels, or both parts have not the same ones.
     """
-    known = encoder.open(data, layout)
+    known = opened(encoder, data, layout)
     if known.labels is None:
         kind = f"{known.source.noun}s"
         raise ValueError(f"{data} has no labels: put the {kind} of each class into a sub-folder of its name.")
@@ -50,28 +52,42 @@ def parts(encoder: Encoder, data: Path, test: Path | None, layout: Layout | None
     question = getattr(layout, "target", "class") or "order"
     if test is None and tested is None:
         return _divided(known, question, seed)
-    asked = encoder.open(test or data, tested or layout)
+    asked = opened(encoder, test or data, tested or layout, besides=known)
     if asked.classes != known.classes:
         given = " and ".join(", ".join(classes) or "none" for classes in (known.classes, asked.classes))
         raise ValueError(f"--data and --test must have the same sub-folders; got {given}.")
     split = getattr(tested, "split", "test")
-    return Parts(known, asked, known.classes, known.name, split, question, _kind(known))
+    return Parts(_labelled(known), _labelled(asked), known.classes, known.name, split, question, _kind(known))
 
 
 def _divided(data: Any, question: str, seed: int) -> Parts:
     """A fifth drawn at random for testing."""
     from torch.utils.data import Subset
 
+    from unshuffle.data.files import rows_with_class
     from unshuffle.evals.judge import split_rows
 
     kind = _kind(data)
     if kind == "classification":
-        rows, held_out = split_rows(data.labels, test_fraction=TEST_SHARE, seed=seed)
+        known = rows_with_class(data)
+        places = np.arange(len(data)) if known is None else np.array(known)
+        parts = split_rows(np.asarray(data.labels)[places], test_fraction=TEST_SHARE, seed=seed)
+        rows, held_out = (places[part].tolist() for part in parts)
     else:
         order = np.random.default_rng(seed).permutation(len(data)).tolist()
         held = max(1, round(TEST_SHARE * len(order)))
         rows, held_out = sorted(order[held:]), sorted(order[:held])
     return Parts(Subset(data, rows), Subset(data, held_out), data.classes, data.name, "test", question, kind)
+
+
+def _labelled(data: Any) -> Any:
+    """The samples that have a label: files in no class folder have none."""
+    from torch.utils.data import Subset
+
+    from unshuffle.data.files import rows_with_class
+
+    rows = rows_with_class(data)
+    return data if rows is None else Subset(data, rows)
 
 
 def _kind(data: Any) -> Literal["classification", "regression", "multilabel"]:

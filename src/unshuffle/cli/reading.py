@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unshuffle._ranges import Many, MaybeCount, MaybeFew, ranged
 from unshuffle.cli.parsing import usable_device
 
 if TYPE_CHECKING:
@@ -14,17 +15,18 @@ if TYPE_CHECKING:
     from unshuffle.train.progress import Terminal
 
 
+@ranged
 @dataclass(frozen=True)
 class Reading:
     """Of a trained run and of the samples that it is shown."""
 
-    batch_size: int = 256
+    batch_size: Many = 256
     """Samples at a time."""
-    workers: int = 0
+    workers: MaybeFew = 0
     """Processes that read samples."""
     device: str = "cpu"
     """Where to compute: cpu, cuda, mps."""
-    max_unreadable: int = 100
+    max_unreadable: MaybeCount = 100
     """Samples that may be unreadable and are skipped; one more stops the command."""
 
     def encoder(self, run: Path) -> Encoder:

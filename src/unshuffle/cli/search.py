@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import make_room, write_atomically
 from unshuffle._names import escape_name
+from unshuffle._ranges import Range, ranged
 from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse
 from unshuffle.cli.reading import Reading
+from unshuffle.cli.where import opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from unshuffle.evals.nearest import Nearest
 
 
+@ranged
 @dataclass(frozen=True)
 class SearchOptions:
     """Options of ``unshuffle search``."""
@@ -31,7 +34,7 @@ class SearchOptions:
     """Files to find the like of."""
     index: Path
     """Folder, .zip, .tar or folder of .tar to search."""
-    count: int = 8
+    count: Annotated[int, Range(1, 10_000)] = 8
     """How many to find for each query; the query itself is left out."""
     out: Path = Path("found.png")
     """Contact sheet to write: the queries on the left, what was found on the right. Of images only."""
@@ -51,7 +54,7 @@ def run(arguments: list[str]) -> int:
     reading = options.reading
     encoder = reading.encoder(options.run)
     refuse_without_embedding(encoder)
-    bank = encoder.open(options.index)
+    bank = opened(encoder, options.index)
     queries = [_read(bank.source, path) for path in options.query]
     terminal = Terminal()
     skipped = reading.skip_log(terminal)
@@ -79,8 +82,6 @@ def _refuse(options: SearchOptions) -> None:
     for query in options.query:
         if not query.is_file():
             raise ValueError(f"no file '{query}' to find the like of.")
-    if options.count < 1:
-        raise ValueError(f"--count must be 1 or more; got {options.count}.")
     check_file(options.out, (".png",))
 
 
@@ -146,5 +147,5 @@ def _write_sheet(
         as_pixels(torch.stack(queries).float() / 255), found, similarity,
         names=[path.name for path in options.query], found_names=names,
     )  # fmt: skip
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    make_room(options.out)
     write_atomically(options.out, lambda file: file.write(png))

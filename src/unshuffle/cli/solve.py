@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from unshuffle._files import write_atomically
+from unshuffle._files import make_room, write_atomically
 from unshuffle._names import escape_name
 from unshuffle.cli.outputs import check_file
 from unshuffle.cli.parsing import parse, usable_device
@@ -42,12 +42,12 @@ def run(arguments: list[str]) -> int:
     from unshuffle.evals.reassemble import grid_of, put_together, read_puzzle, solve_puzzle
 
     kind = _kind(options.out)
+    make_room(options.out)
     encoder = load(options.run, device=usable_device(options.device))
     grid = grid_of(encoder)
-    puzzle = read_puzzle(options.puzzle, grid)
+    puzzle = read_puzzle(options.puzzle, grid, encoder.source)
     places = solve_puzzle(encoder, puzzle.tiles)
     picture = put_together(puzzle.tiles, places, grid)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, lambda file: picture.save(file, format=kind))
     _tell(puzzle, places.argsort().tolist(), grid.columns)
     print(f"{grid.rows} x {grid.columns} tiles put together in {options.out}.")

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unshuffle import _check
 from unshuffle._check import Explained
+from unshuffle._ranges import Many
 from unshuffle.data.files import reason
 from unshuffle.data.loaders import Unreadable
 from unshuffle.types import Asked, Questions, Raw
@@ -29,16 +29,12 @@ class Ask:
     set is filled up with zeros.
     """
 
-    words: int
+    words: Many
     """Of a question, at the most; shorter ones are filled up in front."""
-    objects: int
+    objects: Many
     """Of a picture, at the most."""
-    features: int
+    features: Many
     """Of an object, beside the four numbers of its box."""
-
-    def __post_init__(self) -> None:
-        for name in ("words", "objects", "features"):
-            _check.positive("Ask", name, getattr(self, name))
 
     @property
     def length(self) -> int:

@@ -1,23 +1,26 @@
-"""Sounds in files: decoded by libsndfile, mixed to one channel, brought to one sample rate and one length."""
+"""Sounds in files: decoded by libsndfile or PyAV, mixed to one channel, brought to one sample rate and one length."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple
+from typing import Annotated, Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import MaybeFew, NonNegative, Range
 from unshuffle.data import waves
 from unshuffle.data.files import FileDataset, Files, called, find, reason
-from unshuffle.data.labels import labels_of
+from unshuffle.data.labels import found_labels
 from unshuffle.values import register
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".m4a", ".m4b", ".aac", ".wma", ".aifc",
+    ".caf", ".w64", ".rf64", ".snd", ".mp2", ".ac3", ".amr", ".mka",
+)  # fmt: skip
 LOOKED_AT = 200
 """Files whose headers tell rate and length, where these are to be chosen."""
 LONGEST = 10.0
@@ -29,28 +32,22 @@ LONGEST = 10.0
 class Sounds:
     """How sound files become samples: one channel, ``rate`` samples a second, the middle ``seconds`` of each.
 
-    Channels are averaged. What is shorter gets silence at both ends, and of what is longer no more than the middle is
-    read. Items are waveforms (1, 1, samples), float32 in [-1, 1].
+    Channels are averaged, or one of them is taken; where they cancel each other out the sound is refused. What is
+    shorter gets silence at both ends, and of what is longer no more than the middle is read. Items are waveforms
+    (1, 1, samples), float32 in [-1, 1].
     """
 
-    rate: int | None = None
+    rate: Annotated[int, Range(*waves.RATES)] | None = None
     """Samples a second; None: the commonest rate among the files."""
-    seconds: float | None = None
+    seconds: Annotated[float, Range(0, 100_000, open_low=True)] | None = None
     """Length of a sample; None: the median of the files, 10 at the most."""
-    silence: float = 1e-4
+    silence: NonNegative = 1e-4
     """Sounds of which no sample is louder than this (full scale is 1) are skipped and counted as unreadable."""
+    channel: MaybeFew | None = None
+    """The channel to take, from 0; None: the mean of all."""
 
     noun: ClassVar[str] = "sound"
     any_size: ClassVar[str] = "For sounds of any length give a list of waveforms (samples,)."
-
-    def __post_init__(self) -> None:
-        for field in ("rate", "seconds"):
-            if getattr(self, field) is not None:
-                _check.positive("Sounds", field, getattr(self, field))
-        _check.not_negative("Sounds", "silence", self.silence)
-        low, high = waves.RATES
-        if self.rate is not None and not low <= self.rate <= high:
-            raise ValueError(f"Sounds: `rate` must be from {low} to {high} samples a second; got {self.rate}.")
 
     @property
     def item_shape(self) -> tuple[int, int, int]:
@@ -96,7 +93,7 @@ class Sounds:
         """The sounds below ``root`` as a data set; what is still to be chosen is chosen from them."""
         files = find(root, SUFFIXES, what=self.noun)
         settled, _ = self._settle(files)
-        return FileDataset(files, settled.decode, settled, labels_of(files.names), name=called(root))
+        return FileDataset(files, settled.decode, settled, found_labels(files), name=called(root))
 
     def decode(self, file: BinaryIO, name: str = "") -> Tensor:
         """One file as a waveform (1, 1, samples).
@@ -105,7 +102,7 @@ class Sounds:
             ValueError: it is no sound, it is damaged, empty or silent, or its rate is beyond all reason.
         """
         with waves.quietly(name), waves.opened(file) as sound:
-            wave = waves.read_middle(sound, self._wanted(sound.samplerate))
+            wave = waves.read_middle(sound, self._wanted(sound.samplerate), channel=self.channel)
             wave = waves.resampled(wave, sound.samplerate, self._rate)
         wave = waves.centred(wave, self.item_shape[-1])
         if not np.isfinite(wave).all():

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Fraction, NonNegative
 from unshuffle.data.crops import between
 from unshuffle.data.resample import Taps, filtered
 from unshuffle.values import register
@@ -26,13 +27,12 @@ class Blur:
     Gaussian kernel of a tenth of the picture's side.
     """
 
-    chance: float = 0.5
+    chance: Fraction = 0.5
     """How often."""
-    sigma: tuple[float, float] = (0.1, 2.0)
+    sigma: tuple[NonNegative, NonNegative] = (0.1, 2.0)
     """The least and the greatest standard deviation, in pixels."""
 
     def __post_init__(self) -> None:
-        _check.share("Blur", "chance", self.chance)
         _check.interval("Blur", "sigma", self.sigma, least=0)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:

@@ -12,15 +12,19 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from unshuffle._files import write_atomically
+from unshuffle.data.bounded import read_npz
 from unshuffle.data.loaders import Unreadable
 
 INDEX = "index.npz"
 FIELDS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
+_PLACES = ("pictures", "shards", "starts", "counts")
+LONGEST = 1 << 26
+"""Bytes of a line of a table: 64 MiB, of which a hundred objects of 2,048 features take one."""
 TOGETHER = 512
 """Pictures in one file of arrays: at 100 objects, some 400 MB."""
 
@@ -79,7 +83,7 @@ def convert(
         first = f" The first: {skipped[0].name} ({skipped[0].reason})." if skipped else ""
         raise ValueError(f"not one line of {', '.join(map(str, tables))} could be read.{first}")
     numbers = np.array(sorted(index), dtype=np.int64)
-    arrays = dict(zip(("pictures", "shards", "starts", "counts"), numbers.T)) | {"width": np.int64(width)}
+    arrays = dict(zip(_PLACES, numbers.T)) | {"width": np.int64(width)}
     write_atomically(folder / INDEX, partial(np.savez, **arrays))
     return Converted(len(numbers), int(numbers[:, 3].sum()), skipped)
 
@@ -100,10 +104,10 @@ def _pictures(
     width = 0
     for table in tables:
         with open(table, "rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(_lines(file), start=1):
                 try:
                     picture = _parsed(line, width)
-                except (ValueError, binascii.Error) as error:
+                except (ValueError, OverflowError, binascii.Error) as error:
                     skipped.append(Unreadable(f"{Path(table).name}, line {number}", str(error)))
                     if say is not None:
                         say(f"skipped {skipped[-1].name}: {error}")
@@ -114,12 +118,22 @@ def _pictures(
                     yield picture
 
 
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines, of one that is too long its beginning only: it has too few cells then, or damaged ones."""
+    while line := file.readline(LONGEST):
+        yield line
+        while len(line) == LONGEST and not line.endswith(b"\n"):
+            line = file.readline(LONGEST)
+
+
 def _parsed(line: bytes, width: int) -> Picture:
     """One line.
 
     Raises:
         ValueError: it is damaged, or has another number of features than ``width`` says (0: any).
     """
+    if len(line) >= LONGEST:
+        raise ValueError(f"a line of {LONGEST:,} bytes or more")
     cells = line.rstrip(b"\r\n").split(b"\t")
     if len(cells) != len(FIELDS):
         raise ValueError(f"{len(cells)} cells; there must be {len(FIELDS)}: {', '.join(FIELDS)}")
@@ -166,10 +180,11 @@ class BottomUp:
                 f"unshuffle.data.bottom_up.convert(TABLES, {str(folder)!r})."
             )
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                self.width = int(arrays["width"])
-                places = np.stack([arrays[name] for name in ("pictures", "shards", "starts", "counts")], 1)
-        except (ValueError, KeyError, EOFError) as error:
+            with open(path, "rb") as file:
+                arrays = read_npz(file, ("width", *_PLACES))
+            self.width = int(arrays["width"])
+            places = np.stack([arrays[name].astype(np.int64, casting="safe") for name in _PLACES], 1)
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); convert the features again.") from error
         self.most = int(places[:, 3].max(initial=0))
         self._places = {int(number): (shard, start, count) for number, shard, start, count in places.tolist()}

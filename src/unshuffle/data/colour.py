@@ -6,13 +6,13 @@ Pictures are real numbers from 0 to 255, where Pillow rounds to whole ones after
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Fraction, NonNegative, Range
 from unshuffle.data.crops import between
 from unshuffle.values import register
 
@@ -41,22 +41,16 @@ class ColourJitter:
     Source: torchvision's ColorJitter on Pillow's images.
     """
 
-    brightness: float = 0.4
+    brightness: NonNegative = 0.4
     """By which share it rises or falls, at the most."""
-    contrast: float = 0.4
+    contrast: NonNegative = 0.4
     """The same of contrast, around the mean brightness."""
-    saturation: float = 0.2
+    saturation: NonNegative = 0.2
     """The same of saturation."""
-    hue: float = 0.1
+    hue: Annotated[float, Range(0, 0.5)] = 0.1
     """By which share of the circle of colours hue moves either way, at the most a half."""
-    chance: float = 0.8
+    chance: Fraction = 0.8
     """How often any of it happens."""
-
-    def __post_init__(self) -> None:
-        _check.share("ColourJitter", "chance", self.chance)
-        for name in ("brightness", "contrast", "saturation"):
-            _check.not_negative("ColourJitter", name, getattr(self, name))
-        _check.interval("ColourJitter", "hue", (-self.hue, self.hue), least=-0.5, most=0.5)
 
     def draw(self, count: int, generator: torch.Generator) -> Changes:
         """Changes for ``count`` pictures: factors uniform around none, and any of the 24 orders."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Fraction, Pixels, Positive
 from unshuffle.data.resample import Taps, filtered, scaling
 from unshuffle.values import register
 
@@ -35,21 +36,18 @@ class Crop:
     Source: Szegedy et al. 2015, as torchvision's RandomResizedCrop draws it; Pillow's bicubic filter scales.
     """
 
-    size: int = 224
+    size: Pixels = 224
     """Pixels a side after scaling."""
-    area: tuple[float, float] = (0.08, 1.0)
+    area: tuple[Fraction, Fraction] = (0.08, 1.0)
     """The least and the greatest share of the picture's area."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """The least and the greatest width, in heights."""
-    mirror: float = 0.5
+    mirror: Fraction = 0.5
     """How often it is turned left for right; 0 where left and right matter."""
 
     def __post_init__(self) -> None:
-        _check.positive("Crop", "size", self.size)
-        _check.share("Crop", "mirror", self.mirror)
         _check.interval("Crop", "area", self.area, least=0, most=1)
         _check.interval("Crop", "ratio", self.ratio)
-        _check.positive("Crop", "ratio", self.ratio[0])
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Boxes:
         """Boxes for ``count`` pictures of this size: of ten tries the first that fits, or else the middle.

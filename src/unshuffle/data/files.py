@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import lru_cache, partial
 from glob import glob, has_magic
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from unshuffle._check import Explained
+from unshuffle.data.described import DESCRIBING
 from unshuffle.data.labels import Labels
+from unshuffle.data.left_out import ARCHIVE, SPECIAL, LeftOut
 from unshuffle.data.loaders import Unreadable
 from unshuffle.data.places import Folder, Tar, Zip
 
@@ -70,10 +74,10 @@ def find(root: str | Path, suffixes: tuple[str, ...], *, what: str) -> Files:
 def _look(root: Path, suffixes: tuple[str, ...], what: str) -> Files:
     """All samples there, perhaps none."""
     if root.is_dir():
-        found = Folder(root, partial(_is_sample, suffixes))
-        shards = [] if found.names else sorted(path for path in root.glob("*.tar") if not path.name.startswith("."))
-        return _packed(shards, suffixes, several=True) if shards else found
+        return _in_folder(root, suffixes)
     if not root.exists() and has_magic(str(root)) and (shards := sorted(map(Path, glob(str(root))))):
+        if len(shards) > 1 and any(path.suffix.lower() == ".zip" for path in shards):
+            raise ValueError(f"{str(root)!r} matches several zips, of which one can be read: give one, or tars.")
         return _packed(shards, suffixes, several=True)
     if not root.exists():
         raise FileNotFoundError(f"no folder {str(root)!r}: give one that holds {what} ({', '.join(suffixes)}).")
@@ -85,26 +89,68 @@ def _look(root: Path, suffixes: tuple[str, ...], what: str) -> Files:
     )
 
 
+def _in_folder(root: Path, suffixes: tuple[str, ...]) -> Files:
+    """The samples in a folder, or, where it holds none, in the tars of the folder itself."""
+    found = Folder(root, partial(_is_sample, suffixes))
+    archives = LeftOut()
+    shards = []
+    for path in sorted(root.iterdir()):
+        if path.name.startswith(".") or not path.name.lower().endswith(_ARCHIVES) or path.is_dir():
+            continue
+        if found.names or path.suffix != ".tar":
+            archives.add(ARCHIVE, path.name)
+        elif not path.is_file():
+            archives.add(SPECIAL, path.name)
+        else:
+            shards.append(path)
+    if shards:
+        archives.update(found.left_out)
+        return _packed(shards, suffixes, several=True, besides=archives)
+    found.left_out.update(archives)
+    return found
+
+
+_ARCHIVES = (".tar", ".zip", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
 def _is_sample(suffixes: tuple[str, ...], name: str) -> bool:
     return name.lower().endswith(suffixes) and not any(part.startswith(".") for part in name.split("/"))
 
 
-def _packed(archives: Sequence[Path], suffixes: tuple[str, ...], *, several: bool) -> Files:
-    """The samples in archives."""
-    stamps = tuple((stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in archives))
-    return _listed(tuple(path.absolute() for path in archives), stamps, suffixes, several)
+def _packed(
+    archives: Sequence[Path], suffixes: tuple[str, ...], *, several: bool, besides: LeftOut | None = None
+) -> Files:
+    """The samples in archives.
+
+    Raises:
+        ValueError: one is no regular file; a fifo would be waited for without end.
+    """
+    stats = [path.stat() for path in archives]
+    for path, found in zip(archives, stats):
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{str(path)!r} is no regular file, and cannot be read as an archive.")
+    stamps = tuple((found.st_size, found.st_mtime_ns) for found in stats)
+    files = _listed(tuple(path.absolute() for path in archives), stamps, suffixes, several)
+    if besides is not None and besides.counts:
+        files = copy(files)
+        besides.update(files.left_out)
+        files.left_out = besides
+    return files
 
 
 @lru_cache(maxsize=2)
 def _listed(
     archives: tuple[Path, ...], stamps: tuple[tuple[int, int], ...], suffixes: tuple[str, ...], several: bool
-) -> Files:
+) -> Zip | Tar:
     """The same, as long as the archives stay what they were.
 
     Listing a large tar takes a while, and who settles a source and then opens it asks twice.
     """
     wanted = partial(_is_sample, suffixes)
-    return Tar(archives, wanted, several=several) if archives[0].suffix.lower() != ".zip" else Zip(archives[0], wanted)
+    if archives[0].suffix.lower() == ".zip":
+        return Zip(archives[0], wanted)
+    describes = partial(_is_sample, tuple(suffix for suffix in DESCRIBING if suffix not in suffixes))
+    return Tar(archives, wanted, several=several, beside=describes)
 
 
 class FileDataset(Dataset):
@@ -114,8 +160,11 @@ class FileDataset(Dataset):
         files: where the samples lie.
         decode: from a file's bytes and its name to the item; what it raises is the reason for skipping the file.
         source: the frozen value that knows how files become items; an encoder keeps it.
-        labels: classes and the label of each file, as :func:`~unshuffle.data.labels.labels_of` gives them.
+        labels: classes and the label of each file, as :func:`~unshuffle.data.labels.labels_of` gives them; where there
+            are classes, -1 is a file without one.
         name: what tables call the data set.
+
+    ``messages`` are lines that a user should see: what was left out, and how labels were found.
     """
 
     def __init__(
@@ -124,6 +173,10 @@ class FileDataset(Dataset):
         self.files, self.decode, self.source, self.name = files, decode, source, name
         self.classes: tuple[str, ...] = labels.classes
         self.labels: Sequence[int] | np.ndarray | None = labels.labels
+        left_out: LeftOut | None = getattr(files, "left_out", None)
+        self.messages: list[str] = [
+            *([] if left_out is None else left_out.messages()), *getattr(labels, "messages", ())
+        ]  # fmt: skip
 
     @property
     def names(self) -> list[str]:
@@ -142,6 +195,19 @@ class FileDataset(Dataset):
         except Exception as error:  # decoders raise anything on a damaged file: SyntaxError, struct.error, TypeError, …
             return Unreadable(self.names[index], reason(error))
         return item, None if self.labels is None else self.labels[index]
+
+
+def rows_with_class(dataset: Dataset) -> list[int] | None:
+    """The samples that have a class, of a data set of files or of a part of it; None where all have, or none has."""
+    rows, whole = None, dataset
+    while isinstance(whole, Subset):
+        rows, whole = whole.indices if rows is None else [whole.indices[row] for row in rows], whole.dataset
+    labels = whole.labels if isinstance(whole, FileDataset) and whole.classes else None
+    if labels is None or np.ndim(labels) != 1:
+        return None
+    known = np.asarray(labels) >= 0
+    known = known if rows is None else known[np.asarray(rows, dtype=np.int64)]
+    return None if known.all() else np.flatnonzero(known).tolist()
 
 
 def called(root: str | Path) -> str:

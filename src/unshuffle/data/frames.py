@@ -1,6 +1,7 @@
 """Frames of video files by their number: no frame is decoded that is not needed for one that was asked for.
 
 By torchcodec, or by PyAV where torchcodec cannot be loaded (it needs FFmpeg's libraries); both give the same frames.
+GIF, WebP and APNG are decoded by Pillow.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ import torch
 from torch import Tensor
 
 from unshuffle._check import Explained
+from unshuffle.data.animations import animation_frames, animation_header, is_animation
 
 LARGE = 64 << 20
-"""Bytes from which on a file's own count of frames is believed, where it has one; smaller files are counted through."""
+"""Bytes from which on a header's own count of frames is believed when sizes are chosen; frames are always counted."""
+
+NEARLY = 0.9
+"""Part of a stream's packets that must give frames; a damaged end gives fewer."""
+_UNTIMED = (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"FLV\x01")
+"""How MPEG program streams and plain MPEG video, ASF and FLV begin."""
 
 Pick = Callable[[int], list[int]]
 
@@ -44,15 +51,20 @@ def read_header(file: BinaryIO) -> Header:
         ValueError: the file holds no video that can be read.
         NoDecoder: neither torchcodec nor av is there.
     """
-    return _torchcodec_header(file) if decoder() == "torchcodec" else _av_header(file)
+    if is_animation(file):
+        return Header(*animation_header(file))
+    if decoder() == "av" or _must_be_counted(file):
+        return _av_header(file)
+    return _torchcodec_header(file)
 
 
-def read_frames(file: BinaryIO, pick: Pick) -> Tensor:
+def read_frames(file: BinaryIO, pick: Pick, *, background: int = 255) -> Tensor:
     """Decodes some frames, upright.
 
     Args:
-        file: a video file in any container.
+        file: a video file in any container, or a GIF, animated WebP or APNG.
         pick: from the number of frames to the ascending numbers of those to decode; what it raises is passed on.
+        background: gray level behind transparent pixels of animations.
 
     Returns:
         (frames, 3, height, width) uint8.
@@ -61,8 +73,11 @@ def read_frames(file: BinaryIO, pick: Pick) -> Tensor:
         ValueError: the file holds no video that can be read, or a frame is damaged.
         NoDecoder: neither torchcodec nor av is there.
     """
-    if decoder() == "av" or _is_program_stream(file):
-        return _av_frames(file, pick)
+    if is_animation(file):
+        return animation_frames(file, pick, background)
+    counted = _must_be_counted(file)
+    if decoder() == "av" or counted:
+        return _av_frames(file, pick, counted=counted)
     return _torchcodec_frames(file, pick)
 
 
@@ -101,27 +116,25 @@ def _import_av() -> Any:
 
 
 def _torchcodec_header(file: BinaryIO) -> Header:
-    found = _torchcodec_opened(file).metadata
+    library = _import_torchcodec()
+    with _explained("not a video that can be read"):
+        # The count of a large file by its own word: the other way is to read it all.
+        quick = library.VideoDecoder(file, seek_mode="approximate") if _size(file) >= LARGE else None
+        if quick is None or not quick.metadata.num_frames_from_header:
+            file.seek(0)
+            quick = library.VideoDecoder(file)
+    found = quick.metadata
     return Header(int(found.width or 0), int(found.height or 0), int(found.num_frames or 0))
 
 
 def _torchcodec_frames(file: BinaryIO, pick: Pick) -> Tensor:
-    opened = _torchcodec_opened(file)
+    library = _import_torchcodec()
+    with _explained("not a video that can be read"):
+        # Never by approximate seeking, which computes times from a mean rate: wrong frames where it varies.
+        opened = library.VideoDecoder(file)
     numbers = pick(int(opened.metadata.num_frames or 0))
     with _explained("damaged"):
         return opened.get_frames_at(numbers).data
-
-
-def _torchcodec_opened(file: BinaryIO) -> Any:
-    """A decoder that knows the number of frames; that of a large file by its own word."""
-    library = _import_torchcodec()
-    with _explained("not a video that can be read"):
-        if _size(file) >= LARGE:
-            quick = library.VideoDecoder(file, seek_mode="approximate")
-            if quick.metadata.num_frames_from_header:
-                return quick
-            file.seek(0)
-        return library.VideoDecoder(file)
 
 
 def _size(file: BinaryIO) -> int:
@@ -133,20 +146,26 @@ def _size(file: BinaryIO) -> int:
 # ----------------------------------------------------------------------------------------------------------------- av
 
 
-def _is_program_stream(file: BinaryIO) -> bool:
-    """Whether it is an old ``.mpg``: FFmpeg lands a frame beside the one sought in these, so frames must be counted.
+def _must_be_counted(file: BinaryIO) -> bool:
+    """Whether it is an AVI, an MPEG program or transport stream, an ASF or an FLV, without a reliable time per frame.
+
+    In these FFmpeg lands one or more frames beside the one sought, above all where there are B-frames, so frames are
+    counted from the first one on.
 
     Raises:
-        ValueError: it is one, and PyAV is not there to count them.
+        ValueError: it holds none, and PyAV is not there to count them.
     """
-    start = file.read(4)
+    start = file.read(189)
     file.seek(0)
-    if start != b"\x00\x00\x01\xba":
+    is_avi, is_transport = start[:4] == b"RIFF" and start[8:12] == b"AVI ", start[::188] == b"GG"
+    if not (is_avi or is_transport or start.startswith(_UNTIMED)):
         return False
     try:
         _import_av()
     except ImportError as error:
-        raise ValueError("frames of an MPEG program stream can be counted by PyAV only: pip install av") from error
+        raise ValueError(
+            "frames of AVI, MPEG streams, ASF and FLV can be counted by PyAV only: pip install av"
+        ) from error
     return True
 
 
@@ -158,16 +177,23 @@ def _av_header(file: BinaryIO) -> Header:
         return Header(stream.codec_context.width, stream.codec_context.height, count)
 
 
-def _av_frames(file: BinaryIO, pick: Pick) -> Tensor:
+def _av_frames(file: BinaryIO, pick: Pick, *, counted: bool = False) -> Tensor:
     with _av_opened(file) as (container, stream):
         with _explained("damaged"):
             index = _index(container)
         numbers = pick(len(index))
-        # Without a time on every packet (AVI may have none) frames can only be counted.
-        timed = None not in index.times and container.format.name != "mpeg"
-        found = _sought(container, stream, index, numbers) if timed else _counted(container, stream, numbers)
-        with _explained("damaged"):
-            frames = [_upright(frame) for frame in found]
+        # Without a time on every packet frames can only be counted.
+        if not counted and None not in index.times:
+            with _explained("damaged"):
+                frames = [_upright(frame) for frame in _sought(container, stream, index, numbers)]
+        else:
+            with _explained("damaged"):
+                frames, total = _counted(container, stream, numbers)
+            if len(frames) < len(numbers) and total >= NEARLY * len(index):  # packets that hold no frame of their own
+                numbers = pick(total)
+                with _explained("damaged"):
+                    container.seek(0)
+                    frames, _ = _counted(container, stream, numbers)
     if len(frames) < len(numbers):
         raise ValueError(f"damaged: {len(frames)} of the {len(numbers)} frames wanted can be decoded")
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
@@ -208,14 +234,15 @@ def _sought(container: Any, stream: Any, index: _Index, numbers: list[int]) -> I
                 break
 
 
-def _counted(container: Any, stream: Any, numbers: list[int]) -> Iterator[Any]:
-    """The frames, all decoded from the first one on."""
-    wanted = set(numbers)
-    for number, frame in enumerate(container.decode(stream)):
-        if number in wanted:
-            yield frame
-        if number == numbers[-1]:
-            return
+def _counted(container: Any, stream: Any, numbers: list[int]) -> tuple[list[np.ndarray], int]:
+    """The frames, all decoded from the first one on, and how many were decoded."""
+    wanted, found, total = set(numbers), [], 0
+    for total, frame in enumerate(container.decode(stream), start=1):
+        if total - 1 in wanted:
+            found.append(_upright(frame))
+        if total - 1 == numbers[-1]:
+            break
+    return found, total
 
 
 def _upright(frame: Any) -> np.ndarray:

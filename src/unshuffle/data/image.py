@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from unshuffle._ranges import Margin, Pixels, Range
 from unshuffle.data.files import FileDataset, called, find
-from unshuffle.data.labels import labels_of
+from unshuffle.data.image_files import SUFFIXES, read_image
+from unshuffle.data.image_modes import upright_rgb
+from unshuffle.data.labels import found_labels
 from unshuffle.data.loaders import as_item
 from unshuffle.values import register
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+Pixel = Annotated[float, Range(-1e38, 1e38)]
+"""Value of a pixel in a file."""
 
 
 @register
@@ -25,15 +28,26 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 class Images:
     """How image files become samples: the short side is scaled to ``size``, the middle square is kept."""
 
-    size: int = 96
+    size: Pixels = 96
     """Pixels a side of the square that the network sees."""
-    smallest: int = 16
+    smallest: Margin = 16
     """Images with fewer pixels than this on a side are skipped and counted as unreadable."""
     grey: bool = False
     """Keep the brightness alone: one channel instead of three."""
+    background: Annotated[int, Range(0, 255)] = 255
+    """Gray level behind transparent pixels, from 0 (black) to 255 (white)."""
+    range: tuple[Pixel, Pixel] | None = None
+    """Values that become black and white, for single channels of 16 or 32 bits and floats; values beyond are clipped.
+    8-bit images stay as they are. None: 16 bits are divided by 256, and all whose range is unknown are refused."""
+    max_pixels: Annotated[int, Range(1, 2**40)] | None = None
+    """Largest image, width times height, that is decoded; None: Pillow's limit, 89,478,485."""
 
     noun: ClassVar[str] = "image"
     any_size: ClassVar[str] = "For pictures of any size give a list of PIL images."
+
+    def __post_init__(self) -> None:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError(f"Images: `range` must be two numbers, the lower one first; got {self.range}.")
 
     @property
     def item_shape(self) -> tuple[int, int, int]:
@@ -56,34 +70,30 @@ class Images:
         """One image file as uint8, of ``item_shape``.
 
         Raises:
-            ValueError: it is no image, or too small.
+            ValueError: it is no image, too small, or its values have no known range.
             Exception: it is damaged; decoders raise anything.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF data and the like, one line a file
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            try:
-                with Image.open(file) as image:
-                    return self.prepare(image)
-            except UnidentifiedImageError:
-                raise ValueError("not an image that can be identified") from None
+        return read_image(file, self.prepare, max_pixels=self.max_pixels)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """One picture as uint8, of ``item_shape``, turned upright as its EXIF data say.
 
         Raises:
-            ValueError: it is smaller than ``smallest``.
+            ValueError: it is smaller than ``smallest``, or its values have no known range.
         """
         if min(image.size) < self.smallest:
             raise ValueError(
                 f"{image.size[0]} x {image.size[1]} pixels; at least {self.smallest} x {self.smallest} needed"
             )
         image.draft("RGB", (self.size, self.size))
-        upright = ImageOps.exif_transpose(image)
-        square = ImageOps.fit(as_rgb(upright), (self.size, self.size), method=Image.Resampling.BICUBIC)
+        square = ImageOps.fit(self.rgb(image), (self.size, self.size), method=Image.Resampling.BICUBIC)
         if self.grey:
             return torch.from_numpy(np.array(square.convert("L"))).unsqueeze(0)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+    def rgb(self, image: Image.Image) -> Image.Image:
+        """One picture of any size in RGB, upright, transparent pixels on ``background``, values scaled by ``range``."""
+        return upright_rgb(image, background=self.background, value_range=self.range)
 
 
 class ImageFolder(FileDataset):
@@ -104,19 +114,4 @@ class ImageFolder(FileDataset):
 
     def __init__(self, root: str | Path, source: Images = Images()) -> None:
         files = find(root, SUFFIXES, what="image")
-        super().__init__(files, source.decode, source, labels_of(files.names), name=called(root))
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Any mode as RGB. Pillow alone would clip 16-bit grey to white and floats to black.
-
-    Raises:
-        ValueError: the pixels are floats, whose range is unknown.
-    """
-    if image.mode == "F":
-        raise ValueError("its pixels are floats, whose range is unknown; store 8 or 16 bits a channel")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.array(image).clip(0, 65535) // 256).astype(np.uint8))
-    if image.mode == "P":
-        image = image.convert("RGBA")  # a palette with transparency would draw a warning
-    return image.convert("RGB")
+        super().__init__(files, source.decode, source, found_labels(files), name=called(root))

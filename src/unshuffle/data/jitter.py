@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Margin
 from unshuffle.values import register
 
 
@@ -17,13 +17,10 @@ from unshuffle.values import register
 class Jitter:
     """Cuts a few pixels off, here and there in training and evenly all round otherwise; mirrors by chance."""
 
-    crop: int = 0
+    crop: Margin = 0
     """Pixels that are cut off the height and off the width; DeepPermNet cuts 29 of 256."""
     mirror: bool = False
     """Turn every other picture left for right in training; not where left and right matter."""
-
-    def __post_init__(self) -> None:
-        _check.not_negative("Jitter", "crop", self.crop)
 
     def shape(self, item_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of what is left of an item.

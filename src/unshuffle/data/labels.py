@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from unshuffle._names import escape_name
+from unshuffle.data.class_folders import folder_classes
+from unshuffle.data.described import described_classes
 from unshuffle.data.label_rows import LabelRows, read_rows
 from unshuffle.data.match import match_rows, tidy_row
 
@@ -29,8 +31,9 @@ class Labels(NamedTuple):
 def labels_of(names: Sequence[str], table: Path | None = None, column: str | None = None) -> Labels:
     """Labels files by the folders they lie in, or by a table.
 
-    Folders: a file's class is the first folder below those that all files share; where a file lies in none, or all in
-    one, there are no labels. The name of a tar shard counts as no folder.
+    Folders: a file's class is the first folder below those that all files share; a file in none has the label -1, and
+    where all are in one, or in none, there are no labels. Split folders (train, val, …) and the names of tar shards are
+    no classes.
 
     Args:
         names: of the files, '/'-separated.
@@ -53,6 +56,55 @@ def labels_of(names: Sequence[str], table: Path | None = None, column: str | Non
         Labels(classes=('cat', 'dog'), labels=[0, 1, 1])
     """
     return _from_folders(names) if table is None else _from_table(names, table, column)
+
+
+class FoundLabels(Labels):
+    """Labels with lines that say how they were found, and which files have none (-1)."""
+
+    messages: tuple[str, ...] = ()
+
+
+def folder_labels(names: Sequence[str], depth: int | None = None) -> FoundLabels:
+    """Labels files by folders; see :func:`~unshuffle.data.class_folders.folder_classes`.
+
+    Args:
+        names: of the files, '/'-separated.
+        depth: of the class folder; None: the first one in which files differ.
+
+    Returns:
+        The classes, a label a file, -1 for files in no class folder, and ``messages``.
+    """
+    words, messages = folder_classes(names, depth)
+    return _of_words(words, messages, sorted({word for word in words if word is not None}, key=by_nature))
+
+
+def found_labels(files: Any) -> FoundLabels:
+    """Labels files by the entries beside them in tars, where these hold labels, else by folders.
+
+    Args:
+        files: as :func:`~unshuffle.data.files.find` gives them.
+
+    Raises:
+        ValueError: some entries beside the files hold labels and one does not, or is too large.
+    """
+    folders = folder_labels(files.names)
+    if not getattr(files, "beside", None):
+        return folders
+    described = described_classes(files, texts=folders.labels is None)
+    if described is None:
+        return folders
+    words, messages = described
+    if folders.labels is not None:
+        messages.append(f"the {len(folders.classes):,} folders are no classes then")
+    return _of_words(words, messages, numbered([word for word in words if word is not None]).classes)
+
+
+def _of_words(words: Sequence[str | None], messages: Sequence[str], classes: Sequence[str]) -> FoundLabels:
+    """Numbers of the classes, -1 for None; no labels at all where there are no classes."""
+    place: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
+    found = FoundLabels(tuple(classes), [place.get(word, -1) for word in words] if classes else None)
+    found.messages = tuple(messages)
+    return found
 
 
 def numbered(values: Sequence[str]) -> Labels:
@@ -85,17 +137,7 @@ def _rank(value: str) -> tuple[int, float, str]:
 
 
 def _from_folders(names: Sequence[str]) -> Labels:
-    parts = [name.split("/")[:-1] for name in names]
-    parts = [p[1:] if p and p[0].lower().endswith(".tar") else p for p in parts]
-    depth = 0
-    while parts and all(len(p) > depth for p in parts):
-        if len({p[depth] for p in parts}) > 1:
-            folders = [p[depth] for p in parts]
-            classes = tuple(sorted(set(folders), key=by_nature))
-            place = {name: number for number, name in enumerate(classes)}
-            return Labels(classes, [place[folder] for folder in folders])
-        depth += 1
-    return Labels((), None)
+    return Labels(*folder_labels(names))
 
 
 class Column(NamedTuple):

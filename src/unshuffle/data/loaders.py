@@ -134,8 +134,9 @@ def training_loader(dataset: Dataset, batches: Batches, *, workers: int = 0, pin
 
 def _outlive_signals(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; a worker must live until the training process has saved."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed: int = 0) -> DataLoader:
@@ -144,7 +145,7 @@ def ordered_loader(dataset: Dataset, *, batch_size: int, workers: int = 0, seed:
     batches = [[(0, i) for i in range(start, min(start + batch_size, size))] for start in range(0, size, batch_size)]
     return DataLoader(
         Reader(dataset, seed), batch_sampler=batches, num_workers=workers, collate_fn=collate,
-        generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_outlive_signals, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
 
 
@@ -191,12 +192,16 @@ def collate(samples: Loaded | list[tuple[Tensor, int, Tensor | None] | Unreadabl
 def as_item(item: Any) -> Tensor:
     """One sample as (C, H, W): tensors as they are (a 2-D one is grey), arrays and PIL images with channels last.
 
+    PIL images become gray or RGB of 8 bits, transparent pixels white; images of floats stay floats.
+
     Raises:
         TypeError: it is none of these.
-        ValueError: it has too few axes.
+        ValueError: it has too few axes, or a PIL image holds integers of unknown range.
     """
-    if getattr(item, "mode", None) == "P":
-        item = item.convert("RGB")  # the pixels of a palette image are numbers of colours, not colours
+    if hasattr(item, "getbands") and item.mode != "F":
+        from unshuffle.data.image_modes import gray_or_rgb
+
+        item = gray_or_rgb(item)
     if isinstance(item, Tensor):
         tensor = item
     elif isinstance(item, np.ndarray) or hasattr(item, "getbands"):

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from unshuffle import _check, permutations
+from unshuffle import permutations
+from unshuffle._ranges import Few, Finite, Positive
 from unshuffle.data.patching import as_float, image_shape
 from unshuffle.types import Raw
 from unshuffle.values import register
@@ -33,20 +34,14 @@ class Tiles:
     Source: Zhang et al. 2019 (Permutation-Optimisation), appendix F.2.
     """
 
-    rows: int = 3
+    rows: Few = 3
     """Tiles from top to bottom."""
-    columns: int = 3
+    columns: Few = 3
     """Tiles from left to right."""
-    mean: tuple[float, ...] = (0.5,)
+    mean: tuple[Finite, ...] = (0.5,)
     """Of pixels in [0, 1], subtracted: one for each channel, or one for all."""
-    deviation: tuple[float, ...] = (0.25,)
+    deviation: tuple[Positive, ...] = (0.25,)
     """Of pixels in [0, 1], divided by: one for each channel, or one for all."""
-
-    def __post_init__(self) -> None:
-        _check.positive("Tiles", "rows", self.rows)
-        _check.positive("Tiles", "columns", self.columns)
-        for deviation in self.deviation:
-            _check.positive("Tiles", "deviation", deviation)
 
     @property
     def count(self) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from unshuffle import _check, permutations
+from unshuffle import permutations
+from unshuffle._ranges import Count, Finite, Range
 from unshuffle.types import Raw, Shuffled
 from unshuffle.values import register
 
@@ -23,22 +24,19 @@ class Numbers:
     Source: Zhang et al. 2019 (Permutation-Optimisation), section 4.1 and appendix F.1.
     """
 
-    size: int = 10
+    size: Annotated[int, Range(2, 65_536)] = 10
     """Numbers in a set."""
-    low: float = 0.0
+    low: Finite = 0.0
     """Lower bound."""
-    high: float = 1.0
+    high: Finite = 1.0
     """Upper bound."""
-    sets: int = 4096
+    sets: Count = 4096
     """Sets in an epoch; those of the next epoch are others."""
 
     noun: ClassVar[str] = "set of numbers"
     any_size: ClassVar[str] = "Sets of another size are sorted by the network itself."
 
     def __post_init__(self) -> None:
-        _check.positive("Numbers", "sets", self.sets)
-        if self.size < 2:
-            raise ValueError(f"Numbers: `size` must be at least 2, or there is nothing to sort; got {self.size}.")
         if not self.low < self.high:
             raise ValueError(f"Numbers: `low` must be below `high`; got {self.low} and {self.high}.")
 

@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from unshuffle import _check, permutations
+from unshuffle import permutations
+from unshuffle._ranges import Few, Finite, Margin, MaybeMany
+from unshuffle.data.precision import near_zero
 from unshuffle.values import register
 
 
@@ -48,17 +50,17 @@ class Grid:
     Source: Noroozi & Favaro 2016 (3 × 3, gap 11 of 75 pixels); Shuffle to Learn, section 2.3.
     """
 
-    rows: int = 3
+    rows: Few = 3
     """Patches from top to bottom."""
-    columns: int = 3
+    columns: Few = 3
     """Patches from left to right."""
-    gap: int = 4
+    gap: Margin = 4
     """Pixels by which a patch is smaller than its cell, on either axis."""
     jitter: bool = True
     """Place every patch at random inside its cell while training; else in the middle."""
     normalize: bool = True
     """Give each patch and channel mean 0 and deviation 1, after the crop: brightness must not tell the place."""
-    means: tuple[float, ...] = ()
+    means: tuple[Finite, ...] = ()
     """Where patches are not normalised: what to subtract from pixels of 0 to 255, one number a channel, red first, as
     Caffe's networks took them (123 117 104). None given: pixels from 0 to 1."""
 
@@ -67,9 +69,6 @@ class Grid:
             raise ValueError(
                 "Grid: normalised patches have no use for `means`; give `normalize=False` too, or neither."
             )
-        _check.positive("Grid", "rows", self.rows)
-        _check.positive("Grid", "columns", self.columns)
-        _check.not_negative("Grid", "gap", self.gap)
 
     @property
     def count(self) -> int:
@@ -107,7 +106,7 @@ class Grid:
         moving = generator if self.jitter else None
         top = row.flatten() + offsets(shape, self.gap, moving, items)
         left = column.flatten() + offsets(shape, self.gap, moving, items)
-        patches = _crop(as_float(items), top, left, h, w)
+        patches = _crop(as_float(near_zero(items) if self.normalize else items), top, left, h, w)
         if self.means:
             return 255 * patches - torch.tensor(self.means, device=items.device)[:, None, None]
         return standardize(patches) if self.normalize else patches
@@ -125,16 +124,12 @@ class Bands:
     Source: Shuffle to Learn, section 3.1 (10 frequency bands).
     """
 
-    number: int = 10
+    number: Few = 10
     """How many bands."""
-    shift: int = 2
+    shift: MaybeMany = 2
     """Largest shift in time, in frames either way, drawn once a sample while training; frames at both ends are cut."""
     normalize: bool = True
     """Give each band mean 0 and deviation 1: loudness must not tell the place."""
-
-    def __post_init__(self) -> None:
-        _check.positive("Bands", "number", self.number)
-        _check.not_negative("Bands", "shift", self.shift)
 
     @property
     def count(self) -> int:
@@ -163,7 +158,7 @@ class Bands:
         _, h, w = self.patch_shape(tuple(items.shape[1:]))
         top = _cell_starts(items.shape[-2], self.number, items).expand(len(items), -1)
         left = offsets((len(items), 1), 2 * self.shift, generator, items).expand(-1, self.number)
-        patches = _crop(as_float(items), top, left, h, w)
+        patches = _crop(as_float(near_zero(items) if self.normalize else items), top, left, h, w)
         return standardize(patches) if self.normalize else patches
 
     def join(self, patches: Num[Tensor, "batch n c h w"]) -> Num[Tensor, "batch c height width"]:

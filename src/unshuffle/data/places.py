@@ -1,29 +1,37 @@
 """Where files lie: below a folder, in a zip, in uncompressed tars. One way to name, count and open them.
 
 Nothing is ever unpacked to disk. Every ``open`` makes a handle of its own, so processes that read side by side (forked
-or spawned) share no position. Zip entries that are stored and tar entries are read in place; compressed zip entries are
-unpacked in memory, and refused above ``LARGEST`` bytes.
+or spawned) share no position. Tar entries and large stored zip entries are read in place; other zip entries are read
+into memory, by their checksum, and compressed ones are refused above ``zip_entries.LARGEST`` bytes.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import struct
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-LARGEST = 1 << 30
-"""Bytes that a compressed zip entry may have once it is unpacked, 1 GiB: more is taken for a bomb."""
+from unshuffle.data.left_out import LeftOut
+from unshuffle.data.tar_entries import list_tar
+from unshuffle.data.walk import files_below
+from unshuffle.data.zip_entries import data_start, list_zip, refuse, unpacked
+
+IN_MEMORY = 1 << 24
+"""Bytes up to which a stored zip entry is read as a whole, so that its checksum is known to be right."""
+
+
+def _nothing(name: str) -> bool:
+    return False
 
 
 class Folder:
-    """The files below a folder, sub-folders included; links to folders are not followed.
+    """The files below a folder, sub-folders included; see :func:`~unshuffle.data.walk.files_below` for links.
 
     Args:
         root: the folder.
@@ -31,8 +39,8 @@ class Folder:
     """
 
     def __init__(self, root: Path, wanted: Callable[[str], bool]) -> None:
-        self.root = root
-        self.names = in_order(name for name in _below(str(root)) if wanted(name))
+        self.root, self.left_out = root, LeftOut()
+        self.names = in_order(files_below(str(root), wanted, self.left_out))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,26 +53,26 @@ class Folder:
         """The file's bytes."""
         return open(self.path(index), "rb")
 
+    def sizes(self) -> list[int]:
+        """Bytes of each file; -1 of one that cannot be asked."""
+        return [_size(f"{self.root}{os.sep}{name}") for name in self.names]
+
 
 class Zip:
-    """The entries of a zip, whose list is read once.
+    """The entries of a zip, whose list is read once; see :func:`~unshuffle.data.zip_entries.list_zip`.
 
     Args:
         archive: the file.
         wanted: of a name, whether it is an entry to keep.
 
     Raises:
-        ValueError: it is no zip, or its end, where the list lies, is missing.
+        ValueError: it is no zip, its end, where the list lies, is missing, or the list is damaged.
     """
 
     def __init__(self, archive: Path, wanted: Callable[[str], bool]) -> None:
-        self.archive = archive
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                found = {tidy(entry.filename): entry for entry in opened.infolist() if not entry.is_dir()}
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-            raise ValueError(f"{str(archive)!r} is damaged, or no zip ({error}); make or fetch it again.") from error
-        self.names = in_order(name for name in found if wanted(name))
+        self.archive, self.left_out = archive, LeftOut()
+        found = list_zip(archive, wanted, self.left_out)
+        self.names = in_order(found)
         self._entries = [found[name] for name in self.names]
 
     def __len__(self) -> int:
@@ -81,18 +89,19 @@ class Zip:
             zipfile.BadZipFile: it is damaged.
         """
         entry = self._entries[index]
-        _refuse(entry)
+        refuse(entry)
         with open(self.archive, "rb") as file:
-            start = _start(file, entry)
-            if entry.compress_type == zipfile.ZIP_STORED:
-                return _part(self.archive, start, entry.file_size)
-            file.seek(start)
-            with zipfile.ZipExtFile(file, "r", entry) as packed:
-                return _Unpacked(packed.read(entry.file_size))  # with its size: a lying entry unpacks no further
+            if entry.compress_type == zipfile.ZIP_STORED and entry.file_size > IN_MEMORY:
+                return _part(self.archive, data_start(file, entry), entry.file_size)
+            return _Unpacked(unpacked(file, entry))
+
+    def sizes(self) -> list[int]:
+        """Bytes of each entry once it is unpacked."""
+        return [entry.file_size for entry in self._entries]
 
 
 class Tar:
-    """The entries of uncompressed tars, which are walked through once; of one name in one tar, the last counts.
+    """The entries of uncompressed tars, each walked through once; see :func:`~unshuffle.data.tar_entries.list_tar`.
 
     Entries of several tars are named ``TAR/ENTRY``, those of a single one ``ENTRY``.
 
@@ -100,20 +109,31 @@ class Tar:
         archives: the files.
         wanted: of an entry's name, whether to keep it.
         several: name entries by their tar, too.
+        beside: of an entry's name, whether it may say something of a sample; see :attr:`beside`.
 
     Raises:
-        ValueError: a file is compressed, cut short or no tar.
+        ValueError: a file is compressed, damaged, cut short or no tar.
     """
 
-    def __init__(self, archives: Sequence[Path], wanted: Callable[[str], bool], *, several: bool = False) -> None:
-        self.archives = list(archives)
+    def __init__(
+        self,
+        archives: Sequence[Path],
+        wanted: Callable[[str], bool],
+        *,
+        several: bool = False,
+        beside: Callable[[str], bool] = _nothing,
+    ) -> None:
+        self.archives, self.left_out = list(archives), LeftOut()
         found: dict[str, tuple[int, int, int]] = {}
-        for number, archive in enumerate(self.archives):
-            for name, start, size in _tar_entries(archive):
-                if wanted(name):
-                    found[f"{archive.name}/{name}" if several else name] = number, start, size
+        others: dict[str, tuple[int, int, int]] = {}
+        prefixes = [f"{name}/" for name in _shard_names(self.archives)] if several else [""]
+        for number, (archive, prefix) in enumerate(zip(self.archives, prefixes)):
+            files, described = list_tar(archive, wanted, beside, self.left_out)
+            found |= {prefix + name: (number, *part) for name, part in files.items()}
+            others |= {prefix + name: (number, *part) for name, part in described.items()}
         self.names = in_order(found)
         self._places = np.array([found[name] for name in self.names], dtype=np.int64).reshape(-1, 3)
+        self.beside = others
 
     def __len__(self) -> int:
         return len(self.names)
@@ -126,68 +146,41 @@ class Tar:
         number, start, size = self._places[index].tolist()
         return _part(self.archives[number], start, size)
 
+    def read_beside(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of entries of :attr:`beside`, tar by tar in the order in which they were written."""
+        for number, group in groupby(sorted(names, key=self.beside.__getitem__), lambda name: self.beside[name][0]):
+            with open(self.archives[number], "rb") as file:
+                for name in group:
+                    _, start, size = self.beside[name]
+                    file.seek(start)
+                    yield name, file.read(size)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each entry."""
+        return self._places[:, 2].tolist()
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Names sorted folder by folder, as a listing of the tree shows them."""
     return sorted(names, key=lambda name: name.split("/"))
 
 
-def tidy(name: str) -> str:
-    """An entry's name without a leading ``./`` and the like, its folders parted by ``/``."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def _below(folder: str, prefix: str = "") -> Iterator[str]:
-    """Names of all files below a folder; hidden folders are not entered."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _below(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file():
-                yield prefix + entry.name
-
-
-def _refuse(entry: zipfile.ZipInfo) -> None:
-    """Refuses entries that cannot be read, or should not be."""
-    if entry.flag_bits & 0x1:
-        raise ValueError("encrypted; unpack the zip with its password first")
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"packed by method {entry.compress_type} of zip; only stored and deflated entries are read")
-    if entry.compress_type == zipfile.ZIP_DEFLATED and entry.file_size > LARGEST:
-        raise ValueError(f"{entry.file_size:,} bytes once unpacked; at most {LARGEST:,} are, so store it as it is")
-
-
-def _start(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
-    """Where an entry's data begin: behind its own header, whose length the list does not tell."""
-    file.seek(entry.header_offset)
-    header = file.read(30)
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise zipfile.BadZipFile("the zip is damaged here: no entry where its list says")
-    name, extra = struct.unpack("<HH", header[26:])
-    return entry.header_offset + 30 + name + extra
-
-
-def _tar_entries(archive: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, first byte and size of every plain file in a tar."""
-    try:
-        with tarfile.open(archive, "r:") as opened:
-            while (entry := opened.next()) is not None:
-                if entry.isreg() and not entry.issparse():
-                    yield tidy(entry.name), entry.offset_data, entry.size
-                opened.members = []  # pyright: ignore[reportAttributeAccessIssue]  (a million would stay in memory)
-    except (tarfile.TarError, ValueError, OverflowError) as error:  # what a damaged header leads to
-        if _compressed(archive):
-            todo = "it is compressed, and so its entries cannot be reached one by one. Uncompress it to a plain .tar"
-            raise ValueError(f"{str(archive)!r}: {todo}, or unpack it to a folder.") from error
-        raise ValueError(f"{str(archive)!r} is cut short, or no tar ({error}); make or fetch it again.") from error
-
-
-def _compressed(archive: Path) -> bool:
-    """Whether a file begins as gzip, bzip2, xz or zstandard do."""
-    with open(archive, "rb") as file:
-        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
+def _shard_names(archives: Sequence[Path]) -> list[str]:
+    """The names of the files; with their folders (``a+0.tar``) where two have one name."""
+    names = [archive.name for archive in archives]
+    if len(set(names)) == len(names):
+        return names
+    above = os.path.commonpath([archive.parent for archive in archives])
+    names = ["+".join(archive.relative_to(above).parts) for archive in archives]
+    assert len(set(names)) == len(names) or len(set(archives)) < len(archives), names
+    return names
 
 
 def _part(archive: Path, start: int, size: int) -> BinaryIO:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from unshuffle import _check
+from unshuffle.data.bounded import gunzip, parse_json, read_bounded
 from unshuffle.data.files import Files, find, reason
-from unshuffle.data.image import SUFFIXES, Images, as_rgb
+from unshuffle.data.image import Images
+from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.loaders import Unreadable
 from unshuffle.data.match import composed
 
+LARGEST = 1 << 28
+"""Bytes of a ground truth, unpacked."""
 KINDS = ("easy", "hard", "junk")
 Box = tuple[float, float, float, float]
 
@@ -62,13 +63,15 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
             f"{str(path)!r} is a pickle, which is never loaded as it can run code; give the same object as JSON "
             "(imlist, qimlist, gnd)."
         )
-    content = path.read_bytes()
+    with open(path, "rb") as file:
+        content = read_bounded(file, path.name, LARGEST)
     try:
-        told = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-        return _checked(told)
-    except (ValueError, KeyError, TypeError, IndexError, EOFError, OSError, zlib.error) as error:
+        plain = gunzip(content, path.name, LARGEST) if content[:2] == b"\x1f\x8b" else content
+        return _checked(parse_json(plain, path.name))
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+        kind = type(error.__cause__ or error).__name__
         raise ValueError(
-            f"{str(path)!r} is no ground truth of revisited Oxford or Paris ({type(error).__name__}: {error}): "
+            f"{str(path)!r} is no ground truth of revisited Oxford or Paris ({kind}: {error}): "
             "expected JSON with imlist, qimlist and gnd, a bbx, easy, hard and junk for each query."
         ) from error
 
@@ -133,8 +136,9 @@ class Pictures(Dataset):
 
     def __getitem__(self, index: int) -> Tensor | Unreadable:
         try:
-            with self.files.open(self.places[index]) as file, Image.open(file) as image:
-                return self._item(image, None if self.boxes is None else self.boxes[index])
+            box = None if self.boxes is None else self.boxes[index]
+            with self.files.open(self.places[index]) as file:
+                return read_image(file, lambda image: self._item(image, box), max_pixels=self.source.max_pixels)
         except Exception as error:  # decoders raise anything
             return Unreadable(self.names[index], reason(error))
 
@@ -143,7 +147,7 @@ class Pictures(Dataset):
             image = image.crop(tuple(round(side) for side in box))  # type: ignore[arg-type]
         if self.longest is None:
             return self.source.prepare(image)
-        whole = as_rgb(ImageOps.exif_transpose(image))
+        whole = self.source.rgb(image)
         whole.thumbnail((self.longest, self.longest), Image.Resampling.LANCZOS)
         grey = np.array(whole.convert("L"))[..., None] if self.source.grey else np.array(whole)
         return torch.from_numpy(grey).permute(2, 0, 1).contiguous()

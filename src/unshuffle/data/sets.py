@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int, Num, Real
 from torch import Tensor
 
-from unshuffle import _check, permutations
+from unshuffle import permutations
+from unshuffle._ranges import Size
 from unshuffle.data.jitter import Jitter
 from unshuffle.types import Raw, Sets
 from unshuffle.values import register
@@ -68,15 +69,12 @@ class OrderedSets:
     A batch of B samples gives B // size sets. Samples of equal label are tied.
     """
 
-    size: int = 5
+    size: Size = 5
     """Items in a set."""
     drawing: Drawing = Drawing()
     """Which samples form a set."""
     jitter: Jitter = Jitter()
     """How pictures are changed in training."""
-
-    def __post_init__(self) -> None:
-        _check.positive("OrderedSets", "size", self.size)
 
     @property
     def least(self) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import MaybeCount, Range
 from unshuffle.data.patching import as_float, offsets
+from unshuffle.data.precision import channel_axis, near_zero, refuse_rounding
 from unshuffle.values import register
 
 MOST = 20  # slices that are chosen without being asked for: the frames of Shuffle to Learn, section 3.2
@@ -30,12 +32,12 @@ class Slices:
 
     axis: str = "time"
     """Where to cut: time (the frames of a clip, else the last axis), channels, or a number of an axis from 0."""
-    number: int | None = None
+    number: Annotated[int, Range(2, 65_536)] | None = None
     """How many; by default chosen from the size: each frame of a clip or each channel up to 20, else about 10 that
     divide it evenly."""
     remainder: Literal["crop", "pad"] = "crop"
     """What becomes of entries that do not divide evenly, at both ends: crop them, or pad by repeating the outermost."""
-    gap: int = 0
+    gap: MaybeCount = 0
     """Entries by which a slice is shorter than its cell."""
     jitter: bool = True
     """Place every slice at random inside its cell while training; else in the middle."""
@@ -46,9 +48,6 @@ class Slices:
         if self.axis not in ("time", "channels") and not self.axis.removeprefix("-").isdecimal():
             raise ValueError(f"Slices: `axis` must be time, channels or the number of an axis; got {self.axis!r}.")
         _check.one_of("Slices", "remainder", self.remainder, ("crop", "pad"))
-        _check.not_negative("Slices", "gap", self.gap)
-        if self.number is not None and self.number < 2:
-            raise ValueError(f"Slices: `number` must be at least 2, or there is nothing to order; got {self.number}.")
 
     @property
     def count(self) -> int:
@@ -79,7 +78,7 @@ class Slices:
             return self
         axis = self._axis(len(item_shape))
         frames = axis == 0 and len(item_shape) == 4
-        channels = axis == _channel_axis(len(item_shape)) and len(item_shape) > 1
+        channels = axis == channel_axis(len(item_shape)) and len(item_shape) > 1
         number = _chosen(item_shape[axis], single=frames or channels)
         if number < 2:
             raise ValueError(
@@ -112,10 +111,18 @@ class Slices:
     def cut(
         self, items: Num[Tensor, "batch *shape"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *patch"]:
-        """Cuts every item; without a generator every slice is in the middle of its cell."""
+        """Cuts every item; without a generator every slice is in the middle of its cell.
+
+        Raises:
+            ValueError: the items are float64 or integers, too far from 0 for float32, and not normalised.
+        """
         shape = tuple(items.shape[1:])
         axis, length = self._axis(len(shape)), self.patch_shape(shape)[self._axis(len(shape))]
-        values = scale_channels(as_float(items)) if self.normalize else as_float(items)
+        if self.normalize:
+            values = scale_channels(as_float(near_zero(items)))
+        else:
+            refuse_rounding("Slices", items)
+            values = as_float(items)
         moving = generator if self.jitter else None
         start = self._starts(shape[axis], items) + offsets((len(items), self.count), self.gap, moving, items)
         place = start[..., None] + torch.arange(length, device=items.device)
@@ -133,7 +140,7 @@ class Slices:
         """The axis of an item of so many, counted from 0."""
         if self.axis == "time":
             return 0 if ndim == 4 else ndim - 1
-        axis = _channel_axis(ndim) if self.axis == "channels" else int(self.axis)
+        axis = channel_axis(ndim) if self.axis == "channels" else int(self.axis)
         if not -ndim <= axis < ndim:
             raise ValueError(f"Slices: `axis` must be an axis of items with {ndim}, from 0 to {ndim - 1}; got {axis}.")
         return axis % ndim
@@ -152,7 +159,7 @@ def scale_channels(items: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch
 
     Channels are the axis before the last two, the first of series (channels, time).
     """
-    channel = _channel_axis(items.ndim - 1) + 1
+    channel = channel_axis(items.ndim - 1) + 1
     others = [axis for axis in range(1, items.ndim) if axis != channel or items.ndim == 2]
     mean = items.mean(others, keepdim=True)
     deviation = items.std(others, keepdim=True, correction=0)
@@ -166,11 +173,6 @@ def _level(slices: Tensor, *, floor: float = 0.1) -> Tensor:
     mean, deviation = flat.mean(-1), flat.std(-1, correction=0)
     one = (..., *[None] * (slices.ndim - 2))
     return (slices - mean[one]) / (deviation + floor)[one]
-
-
-def _channel_axis(ndim: int) -> int:
-    """(C, T): 0. (C, H, W): 0. (frames, C, H, W): 1."""
-    return max(ndim - 3, 0)
 
 
 def _chosen(size: int, *, single: bool) -> int:

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from unshuffle import _check
 from unshuffle._files import write_atomically
+from unshuffle._ranges import Size
 from unshuffle.data.asking import Ask, Asking, QuestionData, Targets
+from unshuffle.data.bounded import read_npz
 from unshuffle.data.wording import encode, numbered, vocabulary
 from unshuffle.values import register
 
@@ -48,7 +50,7 @@ class SortOfClevr:
 
     split: Literal["train", "test"] = "train"
     """Which part; no picture is in both."""
-    words: int = 8
+    words: Size = 8
     """Of a question, at the most."""
     vocabulary: tuple[str, ...] = ()
     """All words; by default those of the file."""
@@ -145,9 +147,9 @@ def _text(arrays: dict[str, np.ndarray], colour: int, kind: int) -> str:
 def _read(root: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a file."""
     try:
-        with np.load(root, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _ARRAYS}
-    except (KeyError, ValueError, EOFError, IsADirectoryError) as error:
+        with open(root, "rb") as file:
+            arrays = read_npz(file, _ARRAYS)
+    except (ValueError, IsADirectoryError) as error:
         raise ValueError(f"{str(root)!r} is no file of sort-of-CLEVR questions (.npz): {error}.") from error
     objects, images = arrays["objects"], arrays["q_image"]
     within = len(images) == 0 or 0 <= images.min() <= images.max() < len(objects)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Count, NonNegative, Pixels, Positive
 from unshuffle.values import register
 
 FRAMES = 50
@@ -34,27 +34,23 @@ class LogSpectrogram:
     first. Level does not matter: a sound and the same sound at half the volume have one spectrogram. Silence is 0.
     """
 
-    bands: int = 80
+    bands: Pixels = 80
     """Bands of frequency."""
-    window: float | None = None
+    window: Positive | None = None
     """Seconds that one frame sees; None: twice the hop, at least 0.032."""
-    hop: float | None = None
+    hop: Positive | None = None
     """Seconds from frame to frame; None: a fiftieth of the sound's length, within 0.005 and 0.1."""
-    lowest: float = 30.0
+    lowest: NonNegative = 30.0
     """Hertz where the lowest band begins."""
-    highest: float | None = None
+    highest: NonNegative | None = None
     """Hertz where the highest band ends; None: half the sample rate, all there is."""
-    depth: float = 80.0
+    depth: Positive = 80.0
     """Decibels below the sample's loudest value that are told apart; all below is 0."""
-    rate: int | None = None
+    rate: Count | None = None
     """Samples a second of the waveforms; None: that of the source."""
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        for field in ("bands", "window", "hop", "depth", "rate"):
-            if getattr(self, field) is not None:
-                _check.positive(name, field, getattr(self, field))
-        _check.not_negative(name, "lowest", self.lowest)
         top = self.highest if self.highest is not None else None if self.rate is None else self.rate / 2
         if top is not None and not self.lowest < top:
             raise ValueError(f"{name}: `highest` must be above `lowest`, {self.lowest:g} Hz; got {top:g} Hz.")

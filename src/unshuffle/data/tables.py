@@ -1,4 +1,7 @@
-"""Arrays in files, one sample a row: ``.npy``, ``.npz`` and Parquet columns of lists. Nothing in them can run."""
+"""Arrays in files, one sample a row: ``.npy``, ``.npz``, Parquet columns of lists, text in ``.tsv`` and ``.ts``.
+
+Nothing in them can run.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from unshuffle.data.labels import Labels, numbered
+from unshuffle.data.series_text import as_rows, read_ts, read_ucr
 
-SUFFIXES = (".npy", ".npz", ".parquet")
+SUFFIXES = (".npy", ".npz", ".parquet", ".tsv", ".ts")
 SAMPLES, LABELS = ("x", "data", "items"), ("y", "label", "labels")
 """Names by which samples and labels are found; capitals do not matter."""
 
@@ -37,12 +41,13 @@ def read_table(path: Path, *, key: str | None = None, label_key: str | None = No
     """Opens a table; a ``.npy`` is mapped into memory and not read.
 
     Args:
-        path: a ``.npy`` (N, ...), an ``.npz`` or a ``.parquet``.
+        path: a ``.npy`` (N, ...), an ``.npz``, a ``.parquet``, a ``.tsv`` of the UCR archive or a ``.ts`` of sktime.
         key: array or column of the samples; by default ``x``, ``data``, ``items``, or the only one that can be.
         label_key: array or column of the labels; by default ``y``, ``label`` or ``labels``, where there is one.
 
     Returns:
-        The samples, and classes where the labels are words, whole numbers or booleans.
+        The samples, and classes where the labels are words, whole numbers (floats among them), booleans, or one-hot
+        rows; (N, 1) counts as (N,).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -50,7 +55,7 @@ def read_table(path: Path, *, key: str | None = None, label_key: str | None = No
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}: give a {', '.join(SUFFIXES)}, or a folder of .npy.")
-    read = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}[path.suffix.lower()]
+    read = {".npy": _npy, ".npz": _npz, ".parquet": _parquet, ".tsv": _text, ".ts": _text}[path.suffix.lower()]
     try:
         return read(path, key, label_key)
     except _Unclear:
@@ -80,9 +85,27 @@ class _Unclear(ValueError):
 
 
 def _npy(path: Path, key: str | None, label_key: str | None) -> Table:
+    _refuse_names(path, key, label_key)
+    return Table(np.load(path, mmap_mode="r", allow_pickle=False), path.stem, Labels((), None), None)
+
+
+def _text(path: Path, key: str | None, label_key: str | None) -> Table:
+    _refuse_names(path, key, label_key)
+    read = (read_ucr if path.suffix.lower() == ".tsv" else read_ts)(path)
+    rows = as_rows(read.samples)
+    if read.labels is None:
+        return Table(rows, path.stem, Labels((), None), None)
+    try:
+        labels = np.array(read.labels, dtype=np.float64)
+    except ValueError:
+        labels = np.array(read.labels)
+    return Table(rows, path.stem, _classes(path, labels, len(rows)), "class")
+
+
+def _refuse_names(path: Path, key: str | None, label_key: str | None) -> None:
+    """Raise where names are given for a file that has none."""
     if given := [f"`{name}` {value!r}" for name, value in (("key", key), ("labels", label_key)) if value is not None]:
         raise _Unclear(f"{str(path)!r} is a single array without names; leave {' and '.join(given)} out.")
-    return Table(np.load(path, mmap_mode="r", allow_pickle=False), path.stem, Labels((), None), None)
 
 
 def _npz(path: Path, key: str | None, label_key: str | None) -> Table:
@@ -108,7 +131,7 @@ def _parquet(path: Path, key: str | None, label_key: str | None) -> Table:
         raise _Unclear(f"the column {samples!r} of {str(path)!r} holds no lists of numbers; name another `key`.")
     read = file.read(columns=[samples, *([labels] if labels else [])])
     rows = _rows(pa, read[samples].combine_chunks())
-    known = _classes(path, np.array(read[labels].to_pylist()), len(rows)) if labels else Labels((), None)
+    known = _classes(path, _column(read[labels]), len(rows)) if labels else Labels((), None)
     return Table(rows, samples, known, labels)
 
 
@@ -134,15 +157,60 @@ def _label_name(path: Path, names: list[str], asked: str | None) -> str | None:
     return asked or next((name for name in names if name.lower() in LABELS), None)
 
 
+def _column(column: Any) -> np.ndarray:
+    """A pyarrow column as an array; text and bytes as objects, so that trailing zero bytes stay."""
+    values = column.to_pylist()
+    return np.array(values, dtype=object if any(isinstance(value, (str, bytes)) for value in values) else None)
+
+
 def _classes(path: Path, labels: np.ndarray, count: int) -> Labels:
-    """Classes of words, whole numbers or booleans; real numbers are labels as they are, arrays none."""
+    """Classes of words, whole numbers, booleans and one-hot rows; real numbers are labels as they are, arrays none."""
     if labels.shape[:1] != (count,):
         raise _Unclear(f"{str(path)!r} has labels of shape {labels.shape} for {count} samples; give one a sample.")
-    if labels.ndim == 1 and labels.dtype.kind == "f":
-        return Labels((), labels)
-    if labels.ndim > 1 or labels.dtype.kind not in "USbiu":
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if _is_one_hot(labels):
+        return Labels(tuple(map(str, range(labels.shape[1]))), labels.argmax(1).tolist())
+    missing = _missing(labels)
+    if missing.all():
         return Labels((), None)
-    return numbered([str(label) for label in labels.tolist()])
+    if missing.any():
+        first = int(missing.argmax())
+        raise _Unclear(
+            f"{str(path)!r} has no label for sample {first} and {int(missing.sum()) - 1} others of {count} (it holds "
+            f"{labels[first]}): give each one, leave these samples out, or name other labels (--source.labels)."
+        )
+    if labels.ndim == 1 and labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            raise _Unclear(f"{str(path)!r} has an infinite label, of sample {int((~np.isfinite(labels)).argmax())}.")
+        if (labels % 1).any():
+            return Labels((), labels)
+        return numbered([str(int(label)) for label in labels.tolist()])
+    words = labels.ndim == 1 and labels.dtype.kind == "O" and all(isinstance(label, (str, bytes)) for label in labels)
+    if labels.ndim != 1 or not (words or labels.dtype.kind in "USbiu"):
+        return Labels((), None)
+    return numbered([_word(label) for label in labels.tolist()])
+
+
+def _is_one_hot(labels: np.ndarray) -> bool:
+    """Whether each row has a single 1, and 0 elsewhere."""
+    if labels.ndim != 2 or labels.dtype.kind not in "biuf":
+        return False
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all())
+
+
+def _missing(labels: np.ndarray) -> np.ndarray:
+    """Which labels are null or NaN; of arrays none."""
+    if labels.ndim == 1 and labels.dtype.kind == "f":
+        return np.isnan(labels)
+    if labels.ndim == 1 and labels.dtype.kind == "O":
+        return np.array([label is None or label != label for label in labels], dtype=bool)
+    return np.zeros(len(labels), dtype=bool)
+
+
+def _word(label: Any) -> str:
+    """A label as text; bytes are UTF-8."""
+    return label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label)
 
 
 # ----------------------------------------------------------------------------------------------------- lists in Parquet

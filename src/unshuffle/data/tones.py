@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Fraction, NonNegative
 from unshuffle.data.views import MultiView
 from unshuffle.types import Raw, Views
 from unshuffle.values import register
@@ -27,14 +27,10 @@ class Tone:
     strongly, the paper does not say.
     """
 
-    chance: float = 0.5
+    chance: Fraction = 0.5
     """How often any of them happens."""
-    sharpness: float = 2.0
+    sharpness: NonNegative = 2.0
     """Of a sharpened picture: 1 is none, 2 doubles what smoothing would take away."""
-
-    def __post_init__(self) -> None:
-        _check.share("Tone", "chance", self.chance)
-        _check.not_negative("Tone", "sharpness", self.sharpness)
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "count"]:
         """Which change each picture gets, 0, 1 or 2, as above; -1 for none."""

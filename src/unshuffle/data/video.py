@@ -1,22 +1,26 @@
-"""Videos in files: frames sampled uniformly over each clip, and none decoded but those."""
+"""Clips in files and folders: frames sampled uniformly over each clip, and none decoded but those."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Pixels, Range
+from unshuffle.data import animations, image_files
 from unshuffle.data import frames as reading
 from unshuffle.data.files import FileDataset, Files, called, find
-from unshuffle.data.labels import labels_of
+from unshuffle.data.frame_folders import FrameFolderClips, FrameFolders
+from unshuffle.data.labels import found_labels
 from unshuffle.values import register
 
-SUFFIXES = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpg", ".mpeg", ".m4v")
+VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".mpg", ".mpeg", ".m4v")
+SUFFIXES = VIDEOS + animations.SUFFIXES
 LOOKED_AT = 200
 """Files whose headers tell sizes and lengths, where these are to be chosen."""
 LARGEST, MOST = 64, 20
@@ -29,27 +33,23 @@ class Clips:
     """How video files become samples: ``frames`` of each, evenly spaced, the short side scaled, the middle square kept.
 
     Items are (frames, 3, size, size) uint8. A clip is divided into as many equal stretches as frames are wanted, and
-    the middle frame of each is taken.
+    the middle frame of each is taken. GIF, animated WebP and APNG are clips, too; where there is neither these nor a
+    video, a clip is a folder of images, in the order of the numbers in their names.
 
     Source: Shuffle to Learn, section 3.2 (20 frames, sampled uniformly).
     """
 
-    frames: int | None = 20
+    frames: Annotated[int, Range(2, 65_536)] | None = 20
     """Frames of a clip; clips with fewer are skipped and counted. None: 20, or what nine of ten files have."""
-    size: int | None = None
+    size: Pixels | None = None
     """Pixels a side of a frame. None: 64, or the short side of the median file where that is smaller."""
-    smallest: int = 16
+    smallest: Pixels = 16
     """Clips with fewer pixels than this on a side are skipped and counted as unreadable."""
+    background: Annotated[int, Range(0, 255)] = 255
+    """Gray level behind transparent pixels of GIF, WebP, APNG and frames, from 0 (black) to 255 (white)."""
 
     noun: ClassVar[str] = "clip"
     any_size: ClassVar[str] = "For clips of any size and length give a list of tensors (frames, 3, height, width)."
-
-    def __post_init__(self) -> None:
-        if self.frames is not None and self.frames < 2:
-            raise ValueError(f"Clips: `frames` must be at least 2, or there is nothing to order; got {self.frames}.")
-        if self.size is not None:
-            _check.positive("Clips", "size", self.size)
-        _check.positive("Clips", "smallest", self.smallest)
 
     @property
     def item_shape(self) -> tuple[int, int, int, int]:
@@ -73,14 +73,24 @@ class Clips:
             ValueError: not one of the headers can be read.
             NoDecoder: there is nothing to read them with.
         """
-        return self._settle(find(root, SUFFIXES, what=self.noun))
+        return self._settle(_found(root))
 
-    def _settle(self, files: Files) -> tuple[Clips, list[str]]:
-        reading.decoder()  # here, where it stops the job; missing it would make every file unreadable
+    def _settle(self, files: Files | FrameFolders) -> tuple[Clips, list[str]]:
+        if isinstance(files, FrameFolders):
+            strays = files.strays
+            told = [f"left out: {len(strays)} images in no folder, {strays[0]!r} first"] if strays else []
+        else:
+            told = []
+            if any(name.lower().endswith(VIDEOS) for name in files.names):
+                reading.decoder()  # here, where it stops the job; missing it would make every file unreadable
+        settled, more = self._chosen(files)
+        return settled, more + told
+
+    def _chosen(self, files: Files | FrameFolders) -> tuple[Clips, list[str]]:
         if self.frames is not None and self.size is not None:
             return self, []
-        headers = _headers(files)
-        looked, settled, told = f"({len(headers)} of {len(files)} files looked at)", self, []
+        headers, what = _headers(files), "folders" if isinstance(files, FrameFolders) else "files"
+        looked, settled, told = f"({len(headers)} of {len(files)} {what} looked at)", self, []
         counts = np.array([header.frames for header in headers])
         between = f"the clips have {counts.min()} to {counts.max()} {looked}"
         if self.frames is None:
@@ -95,9 +105,11 @@ class Clips:
 
     def open(self, root: str | Path) -> FileDataset:
         """The clips below ``root`` as a data set; what is still to be chosen is chosen from them."""
-        files = find(root, SUFFIXES, what=self.noun)
+        files = _found(root)
         settled, _ = self._settle(files)
-        return FileDataset(files, settled.decode, settled, labels_of(files.names), name=called(root))
+        if isinstance(files, FrameFolders):
+            return FrameFolderClips(files, settled, name=called(root))
+        return FileDataset(files, settled.decode, settled, found_labels(files), name=called(root))
 
     def decode(self, file: BinaryIO, name: str = "") -> Tensor:
         """One file as uint8 (frames, 3, size, size).
@@ -105,7 +117,7 @@ class Clips:
         Raises:
             ValueError: it is no video, too short, too small, or damaged.
         """
-        return self._squares(reading.read_frames(file, self.pick))
+        return self.squares(reading.read_frames(file, self.pick, background=self.background))
 
     def as_item(self, clip: Any) -> Tensor:
         """A clip of any length and size that is in memory, (frames, 3, height, width) uint8, as an item.
@@ -121,7 +133,7 @@ class Clips:
             raise ValueError(
                 f"a clip must be uint8 (frames, 3, height, width); got {frames.dtype} of shape {tuple(frames.shape)}."
             )
-        return self._squares(frames[self.pick(len(frames))])
+        return self.squares(frames[self.pick(len(frames))])
 
     def pick(self, count: int) -> list[int]:
         """Which frames of a clip of ``count`` are taken.
@@ -138,8 +150,12 @@ class Clips:
             raise ValueError(f"{count} frames; at least {wanted} needed")
         return [(2 * k + 1) * count // (2 * wanted) for k in range(wanted)]
 
-    def _squares(self, frames: Tensor) -> Tensor:
-        """The middle square of each frame, scaled."""
+    def squares(self, frames: Tensor) -> Tensor:
+        """The middle square of each frame of a clip (frames, 3, height, width), scaled.
+
+        Raises:
+            ValueError: there are too few pixels.
+        """
         height, width = frames.shape[-2:]
         if min(height, width) < self.smallest:
             raise ValueError(f"{width} x {height} pixels; at least {self.smallest} x {self.smallest} needed")
@@ -151,14 +167,58 @@ class Clips:
         return torch.nn.functional.interpolate(square, (size, size), mode="bicubic", antialias=True)
 
 
-def _headers(files: Files) -> list[reading.Header]:
+def _found(root: str | Path) -> Files | FrameFolders:
+    """The clips below ``root``: video files and animations, or else folders of frames.
+
+    Raises:
+        FileNotFoundError: there are neither.
+    """
+    try:
+        files = find(root, SUFFIXES, what="clip")
+    except FileNotFoundError:
+        folders = _frame_folders(root)
+        if folders is None:
+            raise
+        return folders
+    if any(name.lower().endswith(VIDEOS) for name in files.names) or any(map(partial(_moves, files), range(3))):
+        return files
+    return _frame_folders(root) or files  # GIF and WebP of one frame each are the frames of clips
+
+
+def _frame_folders(root: str | Path) -> FrameFolders | None:
+    """Folders of images below ``root``; None where there is none."""
+    try:
+        folders = FrameFolders(find(root, image_files.SUFFIXES, what="image"))
+    except FileNotFoundError:
+        return None
+    return folders if len(folders) else None
+
+
+def _moves(files: Files, place: int) -> bool:
+    """Whether an animation has more than one frame; those that cannot be read have none."""
+    if place >= len(files):
+        return False
+    try:
+        with files.open(place) as file:
+            return reading.read_header(file).frames > 1
+    except Exception:  # decoders raise anything
+        return False
+
+
+def _header(files: Files | FrameFolders, place: int) -> reading.Header:
+    if isinstance(files, FrameFolders):
+        return reading.Header(*files.size(place), len(files.frames[place]))
+    with files.open(place) as file:
+        return reading.read_header(file)
+
+
+def _headers(files: Files | FrameFolders) -> list[reading.Header]:
     """The headers of at most :data:`LOOKED_AT` files, evenly spaced, of those that can be read."""
     places = np.linspace(0, len(files) - 1, min(LOOKED_AT, len(files))).round().astype(int).tolist()
     headers, reasons = [], []
     for place in places:
         try:
-            with files.open(place) as file:
-                headers.append(reading.read_header(file))
+            headers.append(_header(files, place))
         except (ValueError, OSError) as error:  # noqa: PERF203  (each file may be a bad one)
             reasons.append(f"{files.names[place]} ({error})")
     headers = [header for header in headers if header.frames and header.width and header.height]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Few, Finite, Fraction, Positive
 from unshuffle.data import _native
 from unshuffle.data.blur import Blur
 from unshuffle.data.colour import ColourJitter
@@ -44,16 +44,12 @@ class View:
     """Which part of it."""
     jitter: ColourJitter = ColourJitter()
     """How its colours change."""
-    grey: float = 0.2
+    grey: Fraction = 0.2
     """How often it loses its colours."""
     blur: Blur = Blur()
     """How it is blurred."""
-    solarise: float = 0.0
+    solarise: Fraction = 0.0
     """How often the upper half of the brightnesses of each channel is turned into a negative."""
-
-    def __post_init__(self) -> None:
-        _check.share("View", "grey", self.grey)
-        _check.share("View", "solarise", self.solarise)
 
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Draws:
         """What happens to ``count`` images of this size, each on its own."""
@@ -71,11 +67,11 @@ class MultiView:
 
     recipes: tuple[View, ...]
     """How each is made; several may be alike."""
-    positives: int
+    positives: Few
     """How many of them, from the first on, may be positives of the others: the global ones."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
+    mean: tuple[Finite, ...] = IMAGENET_MEAN
     """What is subtracted from pixels from 0 to 1, one number a channel."""
-    std: tuple[float, ...] = IMAGENET_STD
+    std: tuple[Positive, ...] = IMAGENET_STD
     """What they are divided by then."""
 
     def __post_init__(self) -> None:

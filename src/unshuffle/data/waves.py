@@ -1,6 +1,7 @@
 """Sound files as waves: opened, read in the middle and no further, resampled, cut to a length.
 
-All decoding is libsndfile's; what is written here is the way around two habits of its MP3 decoder.
+Decoding is libsndfile's, or PyAV's where libsndfile does not know the format; what is written here is the way around
+two habits of its MP3 decoder.
 """
 
 from __future__ import annotations
@@ -10,15 +11,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
+
+from unshuffle.data.compressed_audio import CompressedSound, may_be_compressed, opened_by_av
+from unshuffle.data.wave_headers import SafeFile, with_known_size
 
 if TYPE_CHECKING:
     import soundfile
 
+    Sound: TypeAlias = soundfile.SoundFile | CompressedSound
+
 RATES = (1000, 768_000)
 """Samples a second that a file may have; a damaged header may say anything."""
+CANCELED = 0.02
+"""Loudness of a mean below which channels cancel out, relative to the loudest channel over their number."""
 _RUN_UP = 16_384
 
 
@@ -35,11 +43,11 @@ def decoder() -> Any:
 
 
 @contextmanager
-def opened(file: BinaryIO) -> Iterator[soundfile.SoundFile]:
+def opened(file: BinaryIO) -> Iterator[Sound]:
     """A sound file, open, with errors that say what is wrong with it and not where."""
     library = decoder()
     try:
-        with library.SoundFile(file) as sound:
+        with _opened(library, file) as sound:
             if not RATES[0] <= sound.samplerate <= RATES[1]:
                 raise ValueError(f"{sound.samplerate} samples a second; from {RATES[0]} to {RATES[1]} can be")
             yield sound
@@ -47,16 +55,36 @@ def opened(file: BinaryIO) -> Iterator[soundfile.SoundFile]:
         raise ValueError(f"not a sound that can be read: {error.error_string.rstrip('.')}") from error
 
 
-def length(sound: soundfile.SoundFile) -> int:
+@contextmanager
+def _opened(library: Any, file: BinaryIO) -> Iterator[Sound]:
+    """By libsndfile, or by PyAV what libsndfile does not open."""
+    try:
+        sound = library.SoundFile(SafeFile(with_known_size(file)))
+    except library.LibsndfileError:
+        if not may_be_compressed(file):
+            raise
+        with opened_by_av(file) as other:
+            yield other
+            return
+    with sound:
+        yield sound
+
+
+def length(sound: Sound) -> int:
     """Samples, as the header has it; 0 where it does not know (streams are written so)."""
     return sound.frames if 0 < sound.frames < 2**40 else 0
 
 
-def read_middle(sound: soundfile.SoundFile, wanted: int) -> np.ndarray:
+def read_middle(sound: Sound, wanted: int, *, channel: int | None = None) -> np.ndarray:
     """At most ``wanted`` samples out of the middle, one channel, float32; no more than these are read.
 
+    Args:
+        sound: opened.
+        wanted: how many samples.
+        channel: the one to take, from 0; None: their mean.
+
     Raises:
-        ValueError: the file ends before what its header promises.
+        ValueError: the file ends before what its header promises, lacks the channel, or its channels cancel out.
     """
     whole = length(sound)
     start = max(0, (whole - wanted) // 2)
@@ -64,10 +92,25 @@ def read_middle(sound: soundfile.SoundFile, wanted: int) -> np.ndarray:
     run_up = min(start, _RUN_UP) if sound.format in ("MP3", "MPEG") else 0
     if start:
         sound.seek(start - run_up)
-    wave = sound.read(run_up + wanted, dtype="float32", always_2d=True)[run_up:].mean(axis=1)
+    wave = _one_channel(sound.read(run_up + wanted, dtype="float32", always_2d=True)[run_up:], channel)
     expected = min(whole, wanted)
     if len(wave) < max(1, round(0.9 * expected)):  # an MP3's own count may be a little off
         raise ValueError(f"cut short: {len(wave)} of {expected} samples" if whole else "it holds no samples")
+    return wave
+
+
+def _one_channel(samples: np.ndarray, channel: int | None) -> np.ndarray:
+    """One channel of (samples, channels), or their mean."""
+    count = samples.shape[1]
+    if channel is not None:
+        if channel >= count:
+            raise ValueError(f"it has {count} channels, counted from 0, and none of number {channel}")
+        return np.ascontiguousarray(samples[:, channel])
+    wave = samples.mean(axis=1)
+    if count > 1 and len(wave):
+        loudest, mean = float(np.einsum("ij,ij->j", samples, samples).max()), float(wave @ wave)
+        if mean < (CANCELED / count) ** 2 * loudest:
+            raise ValueError("its channels cancel each other out when averaged; take one of them (--source.channel 0)")
     return wave
 
 

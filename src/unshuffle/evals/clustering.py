@@ -53,6 +53,7 @@ def contingency(clusters: Int[np.ndarray, "n"], classes: Int[np.ndarray, "n"]) -
         classes: (n,) whole numbers.
 
     Raises:
+        TypeError: they are neither whole numbers nor names.
         ValueError: the shapes differ, or there are no samples.
 
     Example:
@@ -64,6 +65,9 @@ def contingency(clusters: Int[np.ndarray, "n"], classes: Int[np.ndarray, "n"]) -
             f"contingency: `clusters` and `classes` must be (n,) with one n > 0; got {clusters.shape} and "
             f"{classes.shape}."
         )
+    for name, labels in (("clusters", clusters), ("classes", classes)):
+        if labels.dtype.kind not in "iubUS":
+            raise TypeError(f"contingency: `{name}` must be whole numbers or names; got dtype {labels.dtype}.")
     names, row, rows = np.unique(clusters, return_inverse=True, return_counts=True)
     others, column, columns = np.unique(classes, return_inverse=True, return_counts=True)
     cells, count = np.unique(row.astype(np.int64) * len(others) + column, return_counts=True)

@@ -77,7 +77,8 @@ def history(
         folder: the run's.
         labellings: of the run, from the first on.
         mark: the shared fields of the results.
-        truth: (N,) classes of all samples of the data set that was trained on; None where they are not known.
+        truth: (N,) classes of all samples of the data set that was trained on, -1 for a sample without one; None where
+            they are not known.
         head: whose labels.
         seed: goes into the results.
 
@@ -100,7 +101,8 @@ def history(
             continue
         steps.append(step)
         changed.append(np.nan if before is None else _between(before, labels))
-        table = None if truth is None else contingency(labels[there], truth[there])
+        known = there if truth is None else there & (truth >= 0)
+        table = None if truth is None or not known.any() else contingency(labels[known], truth[known])
         agreed.append(np.nan if table is None else normalised_information(table))
         spread.append(np.full(5, np.nan) if table is None else np.quantile(cluster_entropies(table), QUARTILES))
         before, count = labels, int(there.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,14 +20,18 @@ import unshuffle.data
 import unshuffle.methods
 import unshuffle.nets
 from unshuffle import _check, values
-from unshuffle._files import write_atomically
+from unshuffle._files import check_file, read_at_most, write_atomically
 from unshuffle.data.loaders import as_item
 from unshuffle.data.named import Layout, labelled
 from unshuffle.data.sources import Source
+from unshuffle.evals import described
 from unshuffle.losses import MatrixObjective, Objective
 
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 FORMAT = 1
+KEYS = {"checksum", "format", "weights", "item_shape", "transform", "source", "objective", "net", "own_backbone"}
+LARGEST = 1 << 24
+"""Bytes of an ``encoder.json``, at the most."""
 AT_ONCE = 1 << 24
 """Values of raw items that are embedded at a time, at the most."""
 
@@ -252,10 +257,23 @@ class Encoder(nn.Module):
         return Encoder(net, self.transform, self.item_shape, source=self.source, net_value=self.net_value)
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``encoder.safetensors`` and ``encoder.json`` into ``folder``, each whole or not at all."""
+        """Writes ``encoder.safetensors`` and ``encoder.json`` into ``folder``, each whole or not at all.
+
+        The second holds checksums of both, which :func:`load` compares.
+
+        Raises:
+            UnsafePath: one of them is a link, or no regular file; nothing was written.
+            OSError: the disk is full, or the folder cannot be written.
+        """
         folder = Path(folder)
+        for name in (WEIGHTS, DESCRIPTION):
+            check_file(folder / name)
+        # Cloned: the format knows no weights that share their memory, and a network of one's own may tie some.
+        weights = {k: v.detach().cpu().contiguous().clone() for k, v in self.net.state_dict().items()}
+        packed = save_tensors(weights)
         description = {
             "format": FORMAT,
+            "weights": _checksum(packed),
             "item_shape": list(self.item_shape),
             "transform": values.to_json(self.transform),
             "source": values.to_json(self.source),
@@ -263,10 +281,8 @@ class Encoder(nn.Module):
             "net": values.to_json(self.net_value),
             "own_backbone": self.own_backbone,
         }
-        # Cloned: the format knows no weights that share their memory, and a network of one's own may tie some.
-        weights = {k: v.detach().cpu().contiguous().clone() for k, v in self.net.state_dict().items()}
-        write_atomically(folder / WEIGHTS, lambda file: file.write(save_tensors(weights)))
-        text = json.dumps(description, indent=2).encode()
+        write_atomically(folder / WEIGHTS, lambda file: file.write(packed))
+        text = json.dumps({"checksum": values.checksum(description), **description}, indent=2).encode()
         write_atomically(folder / DESCRIPTION, lambda file: file.write(text))
 
 
@@ -318,27 +334,63 @@ def load(folder: str | Path, *, net: nn.Module | None = None, device: str | torc
         encoder = _read(folder, net)
     except KeyError as error:
         raise ValueError(f"the encoder in {str(folder)!r} cannot be loaded: {DESCRIPTION} lacks {error}.") from error
-    except (ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError, SafetensorError) as error:
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        ArithmeticError,
+        MemoryError,
+        SafetensorError,
+    ) as error:
         raise ValueError(f"the encoder in {str(folder)!r} cannot be loaded: {error}") from error
     return encoder.to(device).eval()
 
 
 def _read(folder: Path, net: nn.Module | None) -> Encoder:
     """The encoder that the two files describe, with whatever error a damaged one leads to."""
-    description = json.loads((folder / DESCRIPTION).read_text())
+    description = values.parse(read_at_most(folder / DESCRIPTION, LARGEST))
+    if not isinstance(description, dict):
+        raise ValueError(f"{DESCRIPTION} holds no JSON object.")
     if description["format"] != FORMAT:
         raise ValueError(f"its format is {description['format']}, and this version of unshuffle knows {FORMAT}.")
+    if unknown := description.keys() - KEYS:
+        raise ValueError(
+            f"{DESCRIPTION} is damaged: it holds {sorted(unknown)[0]!r:.80}, which nothing there is called."
+        )
+    values.check_sum({k: v for k, v in description.items() if k != "checksum"}, description.get("checksum"))
     transform, source, objective, value = (
         values.from_json(description[part]) for part in ("transform", "source", "objective", "net")
     )
-    own = bool(description["own_backbone"]) or value is None
+    for name, part, fits in (
+        ("transform", transform, isinstance(transform, Transform)),
+        ("source", source, source is None or callable(getattr(source, "open", None))),
+        ("objective", objective, isinstance(objective, Objective | None)),
+        ("own_backbone", description["own_backbone"], isinstance(description["own_backbone"], bool)),
+    ):
+        if not fits:
+            raise ValueError(f"its `{name}` is a {type(part).__name__}, which is something else.")
+    own = description["own_backbone"] or value is None
     if own != (net is not None):
         whose = "a network of its user's own: give that as `net`" if own else "no network of one's own: leave `net` out"
         raise ValueError(f"it was trained with {whose}.")
-    built = cast(nn.Module, net) if value is None else value.build(net) if own else value.build()
-    built.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
-    shape = tuple(int(size) for size in description["item_shape"])
+    shape = described.item_shape(description["item_shape"])
+    packed = (folder / WEIGHTS).read_bytes()
+    # Encoders of earlier versions have no checksums.
+    if description.get("weights") not in (None, _checksum(packed)):
+        raise ValueError(f"{WEIGHTS} is damaged, or not of the same save as {DESCRIPTION}: its checksum is another.")
+    weights = load_tensors(packed)
+    value = described.without_downloads(value)
+    if value is None:
+        built = cast(nn.Module, net)
+        built.load_state_dict(weights)
+    else:
+        built = described.build(value, net, weights)
     return Encoder(built, transform, shape, source=source, objective=objective, net_value=value, own_backbone=own)
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 @torch.no_grad()

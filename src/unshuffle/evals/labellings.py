@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +12,12 @@ import numpy as np
 from torch import Tensor
 
 from unshuffle._check import Explained
-from unshuffle._files import write_atomically
+from unshuffle._files import check_folder, make_subfolder, sync_folder, write_atomically
 
 FOLDER = "labels"
 """Below a run's."""
+LARGEST = 1 << 31
+"""Bytes of one labelling in memory, at the most: ten heads of 50 million samples take 1 GB."""
 
 
 class Labelling(NamedTuple):
@@ -43,6 +47,7 @@ def write(folder: str | Path, step: int, labels: Tensor | np.ndarray) -> Path:
 
     Raises:
         ValueError: the labels have another shape, or are no whole numbers from -1.
+        UnsafePath: the file, or the folder of the labels, is a link.
         OSError: the disk is full, or the folder cannot be written.
     """
     plain = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else labels
@@ -53,7 +58,7 @@ def write(folder: str | Path, step: int, labels: Tensor | np.ndarray) -> Path:
         )
     small = next(t for t in (np.int8, np.int16, np.int32, np.int64) if plain.max() <= np.iinfo(t).max)
     path = Path(folder) / FOLDER / f"{step:09d}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_subfolder(path.parent)
     write_atomically(path, lambda file: np.savez_compressed(file, labels=plain.astype(small)))  # pyright: ignore
     return path
 
@@ -86,20 +91,30 @@ def last(folder: str | Path) -> Labelling | None:
 
 
 def cut(folder: str | Path, *, upto: int) -> None:
-    """Deletes what was given after step ``upto``: a run that goes on from there will give it again."""
+    """Deletes what was given after step ``upto``: a run that goes on from there will give it again.
+
+    Raises:
+        UnsafePath: the folder of the labels is a link; nothing was deleted.
+    """
+    if not check_folder(Path(folder) / FOLDER):
+        return
     for path in _files(folder):
         if int(path.stem) > upto:
             path.unlink()
+    sync_folder(Path(folder) / FOLDER)
 
 
 def _files(folder: str | Path) -> list[Path]:
-    found = [path for path in (Path(folder) / FOLDER).glob("*.npz") if path.stem.isdecimal()]
+    found = [path for path in (Path(folder) / FOLDER).glob("*.npz") if re.fullmatch("[0-9]{1,18}", path.stem)]
     return sorted(found, key=lambda path: int(path.stem))
 
 
 def _read(path: Path) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with zipfile.ZipFile(path) as sizes:
+            if max((entry.file_size for entry in sizes.infolist()), default=0) > LARGEST:
+                raise ValueError(f"it unpacks to more than {LARGEST:,} bytes")
+        with np.load(path, allow_pickle=False) as archive:  # compares the checksums that every such archive has
             labels = archive["labels"]
     except Exception as error:  # of a damaged archive numpy and zlib raise anything
         raise BadLabelling(f"{path} cannot be read: {error}. Delete it, and evaluate again.") from error

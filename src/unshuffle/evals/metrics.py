@@ -22,6 +22,12 @@ def accuracy(predictions: Shaped[np.ndarray, "n"], targets: Shaped[np.ndarray, "
         0.75
     """
     _refuse("accuracy", predictions, targets)
+    kinds = {kind if (kind := values.dtype.kind) in "USO" else "numbers" for values in (predictions, targets)}
+    if len(kinds - {"O"}) > 1:
+        raise TypeError(
+            "accuracy: `predictions` and `targets` must both be numbers, both str, or both bytes: no two others are "
+            f"equal; got {predictions.dtype} and {targets.dtype}."
+        )
     return float((predictions == targets).mean())
 
 
@@ -43,7 +49,9 @@ def top_accuracy(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n"]
             f"top_accuracy: `scores` must be (n, k) and `targets` (n,), n at least 1; got {scores.shape} and "
             f"{targets.shape}."
         )
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :within]
+    _refuse_nan("top_accuracy", "scores", scores)
+    # Sorted from the right, so that equal scores keep their order; unsigned scores have no negative to sort by.
+    best = scores.shape[1] - 1 - np.argsort(scores[:, ::-1], axis=1, kind="stable")[:, ::-1][:, :within]
     return float((best == targets[:, None]).any(1).mean())
 
 
@@ -58,6 +66,8 @@ def mean_squared_error(predictions: Num[np.ndarray, "n"], targets: Num[np.ndarra
         4.5
     """
     _refuse("mean_squared_error", predictions, targets)
+    _refuse_other_than_numbers("mean_squared_error", "predictions", predictions)
+    _refuse_other_than_numbers("mean_squared_error", "targets", targets)
     return float(np.square(predictions.astype(np.float64) - targets.astype(np.float64)).mean())
 
 
@@ -100,6 +110,8 @@ def auc_by_class(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n k
         ValueError: the shapes differ, or there is nothing to score.
     """
     _refuse("auc_by_class", scores, targets, name="scores")
+    _refuse_nan("auc_by_class", "scores", scores)
+    _refuse_nan("auc_by_class", "targets", targets)
     areas = np.full(targets.shape[1], np.nan)
     for column, (score_, target) in enumerate(zip(scores.T, targets.T)):
         known = target >= 0
@@ -134,6 +146,18 @@ def score(
     if task == "classification":
         return "accuracy", accuracy(predictions, targets)
     return "mse", mean_squared_error(predictions, targets)
+
+
+def _refuse_nan(function: str, name: str, values: np.ndarray) -> None:
+    """Refuse NaN, and what is not real."""
+    _refuse_other_than_numbers(function, name, values)
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise ValueError(f"{function}: `{name}` must not be NaN; got {int(np.isnan(values).sum())} of {values.size}.")
+
+
+def _refuse_other_than_numbers(function: str, name: str, values: np.ndarray) -> None:
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{function}: `{name}` must be real numbers; got dtype {values.dtype}.")
 
 
 def _refuse(function: str, predictions: np.ndarray, targets: np.ndarray, *, name: str = "predictions") -> None:

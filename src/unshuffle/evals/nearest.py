@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from unshuffle import _check
-from unshuffle.evals import screening
+from unshuffle.evals import scaling, screening
 from unshuffle.evals.selecting import entries, kth_largest, side_by_side
 
 # Queries at a time, and values of the bank at a time: with 512 features 2,048 rows, 8 MiB of similarities.
@@ -87,7 +87,7 @@ def refuse_shapes(function: str, features: np.ndarray, test_features: np.ndarray
 
 
 class Bank(NamedTuple):
-    """Rows to search, as they were given, and their lengths (n,) in float32; that of a row of zeros is 1."""
+    """Rows to search and their lengths (n,) in float32; that of a row of zeros is 1."""
 
     rows: np.ndarray
     lengths: Tensor
@@ -104,22 +104,32 @@ class Bank(NamedTuple):
 
 
 def as_bank(rows: np.ndarray) -> Bank:
-    """Rows of any type with their lengths.
+    """Rows of any type with their lengths. Very long and very short ones are scaled: only directions count.
 
     Raises:
-        ValueError: a number is not finite, or a length overflows.
+        TypeError: the rows are not real numbers.
+        ValueError: a number is not finite.
     """
+    if rows.dtype.kind not in "fiub":
+        raise TypeError(f"nearest_rows: features must be real numbers; got dtype {rows.dtype}.")
     step = max(1, _BANK_VALUES // max(1, rows.shape[1]))
     parts = [torch.linalg.vector_norm(_real(rows[i : i + step]), dim=1) for i in range(0, len(rows), step)]
     lengths = torch.cat(parts) if parts else torch.empty(0)
+    unusual = np.flatnonzero(~((lengths > 2.0**-scaling.SAFE) & (lengths < 2.0**scaling.SAFE)).numpy())
+    if len(unusual):  # rows of zeros among them
+        powers = np.zeros((len(rows), 1), dtype=np.int64)
+        powers[unusual] = scaling.exponents(rows[unusual])
+        rows = scaling.scaled(rows, powers)
+        lengths[unusual] = torch.linalg.vector_norm(_real(rows[unusual]), dim=1)
     if not lengths.isfinite().all():
         wrong = int(lengths.isfinite().int().argmin())
-        raise ValueError(f"nearest_rows: features must be finite, and of finite length in float32; row {wrong} is not.")
+        raise ValueError(f"nearest_rows: features must be finite; row {wrong} is not.")
     return Bank(rows, lengths.masked_fill_(lengths == 0, 1))
 
 
 def _real(rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+    with np.errstate(over="ignore"):  # what overflows is scaled, see `as_bank`
+        return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
 
 
 def _nearest(bank: Bank, queries: Tensor, k: int, screen: bool) -> tuple[Tensor, Tensor]:

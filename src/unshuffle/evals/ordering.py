@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from unshuffle import _check, permutations
+from unshuffle._pairs import PairCounts, count_pairs, widened, with_nan
 from unshuffle.data.loaders import mix
 from unshuffle.evals.encoder import Encoder
 from unshuffle.evals.results import Stamp
@@ -71,6 +72,7 @@ def normalization_error(soft: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*ba
     Source: DeepPermNet, section 4.1 (l1 normalisation error).
     """
     _check.floating("normalization_error", "soft", soft)
+    soft = soft.float() if soft.itemsize < 4 else soft
     sums = torch.cat([soft.sum(-1), soft.sum(-2)], -1).double()
     return (sums - 1).abs().mean(-1)
 
@@ -107,7 +109,10 @@ def pairwise_accuracy(predicted: Real[Tensor, "*batch n"], true: Real[Tensor, "*
 
     Args:
         predicted: ranks or scores that rise as ``true`` should; two that tie where ``true`` does not are wrong.
-        true: ranks, labels or relevances of the same n >= 2 items.
+        true: ranks, labels or relevances of the same n >= 2 items, of any real dtype.
+
+    Returns:
+        One value a sample; NaN where either ranking holds NaN.
 
     Example:
         >>> pairwise_accuracy(torch.tensor([1.0, 3.0, 2.0]), torch.tensor([1.0, 2.5, 2.5]))
@@ -115,8 +120,8 @@ def pairwise_accuracy(predicted: Real[Tensor, "*batch n"], true: Real[Tensor, "*
 
     Source: DeepPermNet, section 4.2 (all pairs of each sequence); the rule for ties is ours.
     """
-    truth, said = _signs("pairwise_accuracy", true), _signs("pairwise_accuracy", predicted)
-    return ((said == truth) | (truth == 0)).double().mean(-1)
+    counts = _pairs("pairwise_accuracy", predicted, true)
+    return with_nan((counts.concordant + counts.tied_second).double() / counts.total, counts)
 
 
 def strict_pairwise_accuracy(
@@ -133,8 +138,8 @@ def strict_pairwise_accuracy(
 
     Source: the evaluation of DeepPermNet's code.
     """
-    truth, said = _signs("strict_pairwise_accuracy", true), _signs("strict_pairwise_accuracy", predicted)
-    return (said == truth).double().mean(-1)
+    counts = _pairs("strict_pairwise_accuracy", predicted, true)
+    return with_nan((counts.concordant + counts.tied_both).double() / counts.total, counts)
 
 
 def strict_kendall_tau(predicted: Real[Tensor, "*batch n"], true: Real[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
@@ -160,7 +165,7 @@ def ndcg(scores: Real[Tensor, "*batch n"], relevance: Real[Tensor, "*batch n"]) 
 
     Args:
         scores: (..., n), larger for items that are to come first.
-        relevance: (..., n), 0 or more and not all 0.
+        relevance: (..., n), 0 or more and not all 0. NaN in either gives NaN.
 
     Example:
         >>> ndcg(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([1.0, 2.0, 3.0]))
@@ -169,9 +174,11 @@ def ndcg(scores: Real[Tensor, "*batch n"], relevance: Real[Tensor, "*batch n"]) 
     Source: Järvelin & Kekäläinen 2002; the evaluation of DeepPermNet's code (k = n), which gives the relevances of the
     recovered sequence as scores.
     """
+    _check.real("ndcg", "scores", scores)
+    _check.real("ndcg", "relevance", relevance)
     _check.same_shape("ndcg", "scores", scores, "relevance", relevance)
     best, said = (_discounted(values, relevance) for values in (relevance, scores))
-    return said / best
+    return (said / best).masked_fill(scores.isnan().any(-1), torch.nan)
 
 
 def in_order(values: Real[Tensor, "*batch n"], ranks: Float[Tensor, "*batch n"]) -> Real[Tensor, "*batch n"]:
@@ -193,7 +200,8 @@ def resolve_ties(true: Float[Tensor, "*batch n"], predicted: Float[Tensor, "*bat
         tensor([3., 1., 2.])
     """
     _check.same_shape("resolve_ties", "predicted", predicted, "true", true)
-    return permutations.to_ranks(true * (2 * true.shape[-1]) + predicted)
+    # In float64: neither half precision nor float32 holds n * 2n + n exactly for every n.
+    return permutations.to_ranks(true.double() * (2 * true.shape[-1]) + predicted.double()).to(true.dtype)
 
 
 def ordering_results(
@@ -237,16 +245,17 @@ def ordering_results(
     ]
 
 
-def _signs(function: str, values: Tensor) -> Tensor:
-    """Of the differences of all pairs, (..., n (n - 1) / 2)."""
-    n = values.shape[-1]
-    if n < 2:
-        raise ValueError(f"{function}: there must be two items or more, to make a pair; got {tuple(values.shape)}.")
-    first, second = torch.triu_indices(n, n, 1, device=values.device)
-    return (values[..., second] - values[..., first]).sign()
+def _pairs(function: str, predicted: Tensor, true: Tensor) -> PairCounts:
+    """The pairs of both rankings, of which there must be one at least."""
+    _check.real(function, "predicted", predicted)
+    _check.real(function, "true", true)
+    if true.shape[-1] < 2:
+        raise ValueError(f"{function}: there must be two items or more, to make a pair; got {tuple(true.shape)}.")
+    _check.same_shape(function, "predicted", predicted, "true", true)
+    return count_pairs(predicted, true)
 
 
 def _discounted(scores: Tensor, relevance: Tensor) -> Tensor:
-    order = scores.argsort(dim=-1, stable=True).flip(-1)
-    gains = torch.exp2(relevance.gather(-1, order).double()) - 1
+    order = widened(scores).argsort(dim=-1, stable=True).flip(-1)
+    gains = torch.exp2(relevance.double().gather(-1, order)) - 1
     return (gains / torch.log2(torch.arange(2.0, gains.shape[-1] + 2, dtype=gains.dtype, device=gains.device))).sum(-1)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from unshuffle._files import write_atomically
+from unshuffle._files import make_subfolder, write_atomically
 
 
 def write_arrays(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> str:
     """Writes ``figures/NAME.npz``, whole or not at all; returns the file's name. It loads without pickle."""
     assert not any(array.dtype.hasobject for array in arrays.values()), name
     path = folder / "figures" / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_subfolder(path.parent)
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # pyright: ignore[reportArgumentType]
     return path.name
 

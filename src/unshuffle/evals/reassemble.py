@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from unshuffle import permutations
-from unshuffle.data.files import find
-from unshuffle.data.image import SUFFIXES, as_rgb
+from unshuffle.data.files import find, reason
+from unshuffle.data.image import Images
+from unshuffle.data.image_files import SUFFIXES, read_image
 from unshuffle.data.mosaic import Tiles
 from unshuffle.data.patching import Grid
 from unshuffle.evals.encoder import Encoder
@@ -42,26 +43,28 @@ def grid_of(encoder: Encoder) -> Tiles | Grid:
     return cast(Any, encoder.transform).patches
 
 
-def read_puzzle(paths: Sequence[Path], grid: Tiles | Grid) -> Puzzle:
+def read_puzzle(paths: Sequence[Path], grid: Tiles | Grid, source: Any = None) -> Puzzle:
     """Reads a shuffled picture, which is cut by the grid, or one file for each tile.
 
     Args:
         paths: one picture; or a folder or an archive of tiles, taken in the order of their names; or all tiles.
         grid: rows and columns.
+        source: that of the encoder; its options of images (background, range, largest image) hold here, too.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a file is no image, the picture does not divide evenly, or there are too few or too many tiles, or
             tiles of several sizes.
     """
+    images = _images(source)
     if len(paths) == 1 and not paths[0].exists():
         raise FileNotFoundError(f"no file {str(paths[0])!r}: give a shuffled picture, or a folder of tiles.")
     if len(paths) == 1 and (paths[0].is_dir() or paths[0].suffix.lower() in (".zip", ".tar")):
         files = find(paths[0], SUFFIXES, what="image")
-        return _heap([_opened(files.open(k), name) for k, name in enumerate(files.names)], files.names, grid)
+        return _heap([_opened(files.open(k), name, images) for k, name in enumerate(files.names)], files.names, grid)
     if len(paths) == 1:
-        return _cut(_opened(open(paths[0], "rb"), str(paths[0])), str(paths[0]), grid)
-    return _heap([_opened(open(path, "rb"), str(path)) for path in paths], [path.name for path in paths], grid)
+        return _cut(_opened(open(paths[0], "rb"), str(paths[0]), images), str(paths[0]), grid)
+    return _heap([_opened(open(path, "rb"), str(path), images) for path in paths], [path.name for path in paths], grid)
 
 
 @torch.no_grad()
@@ -97,14 +100,20 @@ def put_together(tiles: Tensor, places: Tensor, grid: Tiles | Grid) -> Image.Ima
     return Image.fromarray(picture.permute(1, 2, 0).numpy())
 
 
-def _opened(file: Any, name: str) -> Image.Image:
+def _images(source: Any) -> Images:
+    """The options of images of an encoder's source; the defaults where it has none."""
+    while source is not None and not isinstance(source, Images):
+        source = getattr(source, "items", None)
+    return source or Images()
+
+
+def _opened(file: Any, name: str, images: Images) -> Image.Image:
     """One image file, upright and in colour."""
     with file:
         try:
-            with Image.open(file) as image:
-                return as_rgb(ImageOps.exif_transpose(image))
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{name} is no image that can be read ({error}).") from error
+            return read_image(file, images.rgb, max_pixels=images.max_pixels)
+        except Exception as error:  # decoders raise anything on a damaged file
+            raise ValueError(f"{name} is no image that can be read ({reason(error)}).") from error
 
 
 def _cut(image: Image.Image, name: str, grid: Tiles | Grid) -> Puzzle:

@@ -12,6 +12,7 @@ import os
 import platform
 import shlex
 import sys
+import warnings
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,9 +20,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from unshuffle._files import write_atomically
+from unshuffle._files import check_file, read_at_most, write_atomically
+from unshuffle._locks import Lock
 from unshuffle._names import encodable
 from unshuffle.types import Figure, Result
+
+LOCK = ".results.lock"
+LARGEST = 1 << 28
+"""Bytes of a ``results.jsonl``, at the most: half a million lines."""
 
 
 class Stamp(NamedTuple):
@@ -65,9 +71,16 @@ def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
         folder: an existing folder.
         records: results and figures.
 
+    Two evaluations that end at the same time wait for each other, so that no line is lost.
+
     Raises:
         ValueError: a result's value is NaN or infinite; nothing is written.
+        Locked: another process has been writing results here for a minute.
+        UnsafePath: results.jsonl is a link, or no regular file.
         OSError: the folder is missing or cannot be written; the old file stays as it was.
+
+    Warns:
+        UserWarning: lines of the file are no JSON objects; they are left out.
 
     Example:
         >>> import tempfile
@@ -80,23 +93,39 @@ def supersede(folder: str | Path, records: Iterable[Result | Figure]) -> None:
     text = "".join(_line(record) + "\n" for record in records).encode()
     path = Path(folder) / "results.jsonl"
     renewed = {_subject(_encodable(r._asdict())) for r in records}
-    # As bytes: what a stranger's line holds goes back as it was. JSON escapes no U+2028, so lines end at b"\n" alone.
-    old = path.read_bytes().split(b"\n") if path.exists() else []
-    kept = b"".join(line + b"\n" for line in old if line and _parsed_subject(line) not in renewed)
-    write_atomically(path, lambda file: file.write(kept + text))
+    check_file(path)
+    lock = Lock(path.with_name(LOCK))
+    lock.acquire(patience=60)
+    try:
+        kept = b"".join(line + b"\n" for line, subject in _lines(path) if subject not in renewed)
+        write_atomically(path, lambda file: file.write(kept + text))
+    finally:
+        lock.release()
 
 
-def _subject(fields: dict[str, Any]) -> tuple[Any, ...]:
-    """What a line is about."""
-    return tuple(fields.get(key) for key in ("task", "metric", "data", "file"))
+def _subject(fields: dict[str, Any]) -> tuple[str, ...]:
+    """What a line is about, as text: a stranger's line may hold anything there."""
+    return tuple(str(fields.get(key)) for key in ("task", "metric", "data", "file"))
 
 
-def _parsed_subject(line: bytes) -> tuple[Any, ...] | None:
+def _lines(path: Path) -> list[tuple[bytes, tuple[str, ...]]]:
+    """The lines of a file that are JSON objects, each with what it is about."""
+    if not path.exists():
+        return []
+    lines = [line for line in read_at_most(path, LARGEST).split(b"\n") if line.strip()]
+    parsed = [(line, _parsed(line)) for line in lines]
+    kept = [(line, _subject(fields)) for line, fields in parsed if fields is not None]
+    if left_out := len(lines) - len(kept):
+        warnings.warn(f"{path}: left out {left_out} of {len(lines)} lines that are no results.", stacklevel=3)
+    return kept
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return _subject(fields) if isinstance(fields, dict) else None
+    return fields if isinstance(fields, dict) else None
 
 
 def _line(record: Result | Figure) -> str:

@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from unshuffle import _check
+from unshuffle.evals import scaling
 from unshuffle.evals.nearest import nearest_rows, refuse_shapes
 from unshuffle.evals.probes import one_thread
 
@@ -101,9 +102,11 @@ def onto_leading_axes(
     width = min(width, len(features))
     if features.shape[1] <= width:
         return features.astype(np.float32), others.astype(np.float32)
+    power = scaling.exponents(features.reshape(1, -1))
+    rows, moved = (scaling.scaled(part, power).astype(np.float32) for part in (features, others))
     with one_thread():
-        axes = PCA(width, random_state=0).fit(features.astype(np.float32))
-        return axes.transform(features.astype(np.float32)), axes.transform(others.astype(np.float32))
+        axes = PCA(width, random_state=0).fit(rows)
+        return np.ldexp(axes.transform(rows), power), np.ldexp(axes.transform(moved), power)
 
 
 def kmeans_labels(features: Num[np.ndarray, "n d"], clusters: int, *, seed: int = 0) -> Int[np.ndarray, "n"]:
@@ -117,6 +120,7 @@ def kmeans_labels(features: Num[np.ndarray, "n d"], clusters: int, *, seed: int 
     _check.positive("kmeans_labels", "clusters", clusters)
     if len(features) < clusters:
         raise ValueError(f"kmeans_labels: {clusters} clusters need as many rows; got {len(features)}.")
+    features = scaling.scaled(features, scaling.exponents(features.reshape(1, -1)))
     rows, _ = onto_leading_axes(features, features[:1], KMEANS_WIDTH)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)

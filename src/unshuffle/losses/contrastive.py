@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Annotated, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Positive, Range
 from unshuffle.losses.group_order import ORIENTATIONS, Orientation, group_order
 from unshuffle.losses.similarities import Negatives, costs_of_anchors, positive_views
 from unshuffle.ops.comparators import NETWORKS, Network
@@ -37,11 +38,12 @@ class ViewsObjective(Protocol):
             positives: how many views, the first ones, may be positives (global crops); all, when None.
 
         Returns:
-            (m, b), whose mean is the loss; in single precision at least, inside autocast too.
+            (m, b), whose mean is the loss; in single precision at least, inside autocast too. Where there is no other
+            image an anchor has no negatives, and costs 0 with gradient 0.
 
         Raises:
             TypeError: embeddings are not floating point.
-            ValueError: the shapes do not fit, an anchor has no positive, or there is no other image.
+            ValueError: the shapes do not fit, or an anchor has no positive.
         """
         ...
 
@@ -86,7 +88,7 @@ class GroupOrder(_OnPairs):
     Source: GroCo, section 3; the defaults are its section 4.1.
     """
 
-    inverse_temperature: float = 1.0
+    inverse_temperature: Positive = 1.0
     """β of the network's Cauchy relaxation, in inverse units of the cosine."""
     negatives: Negatives = Negatives()
     """Which views of other images are sorted along: a number of them, as the network is as deep as its list is long."""
@@ -100,7 +102,6 @@ class GroupOrder(_OnPairs):
     """How the list enters; see :func:`unshuffle.losses.group_order`."""
 
     def __post_init__(self) -> None:
-        _check.positive("GroupOrder", "inverse_temperature", self.inverse_temperature)
         _check.one_of("GroupOrder", "network", self.network, NETWORKS)
         _check.one_of("GroupOrder", "orientation", self.orientation, ORIENTATIONS)
         if self.negatives.count is None:
@@ -126,7 +127,7 @@ class InfoNCE(_OnPairs):
     ICML 2020; with several positives GroCo, equation 10.
     """
 
-    temperature: float = 0.1
+    temperature: Positive = 0.1
     """τ, in units of the cosine."""
     negatives: Negatives = Negatives(count=None)
     """Which views of other images are contrasted."""
@@ -138,12 +139,11 @@ class InfoNCE(_OnPairs):
     taken both ways, and every pair weighs the same."""
 
     def __post_init__(self) -> None:
-        _check.positive("InfoNCE", "temperature", self.temperature)
         _check.one_of("InfoNCE", "pairs", self.pairs, get_args(Pairs))
 
     def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
         """Cross-entropy of each positive cosine beside all negative ones, averaged."""
-        others = (negative / self.temperature).logsumexp(-1, keepdim=True)
+        others = _log_sum(negative / self.temperature)
         return torch.nn.functional.softplus(others - positive / self.temperature).mean(-1)
 
     def _weighed(self, near: list[list[int]]) -> tuple[list[list[int]], list[float] | None]:
@@ -163,20 +163,23 @@ class Triplet(_OnPairs):
     Source: Schroff, Kalenichenko & Philbin, "FaceNet", CVPR 2015; GroCo, section 4.5 and Table 6a.
     """
 
-    margin: float = 1.6
+    margin: Annotated[float, Range(0, 1_000_000, infinite=True)] = 1.6
     """r, in units of the cosine; 2 and more is never reached. GroCo's ablation has 0.8, 1.6 and infinity."""
     negatives: Negatives = Negatives()
     """Which views of other images are in the triplets."""
     stop_gradient: bool = True
     """Whether only the anchor is moved by its distances, not what it is compared with."""
 
-    def __post_init__(self) -> None:
-        _check.not_negative("Triplet", "margin", self.margin)
-
     def cost(self, positive: Float[Tensor, "*a p"], negative: Float[Tensor, "*a n"]) -> Float[Tensor, "*a"]:
         """By how much each positive cosine misses its margin to each negative one, averaged over the pairs."""
         there = (negative != -torch.inf).unsqueeze(-2)
         nearer = negative.unsqueeze(-2) - positive.unsqueeze(-1)
         missed = nearer if math.isinf(self.margin) else (nearer + self.margin).relu()
-        pairs = there.sum((-2, -1)) * positive.shape[-1]
+        pairs = (there.sum((-2, -1)) * positive.shape[-1]).clamp_min(1)
         return torch.where(there, missed, 0.0).sum((-2, -1)) / pairs
+
+
+def _log_sum(numbers: Tensor) -> Tensor:
+    """The log-sum-exp of each row, without a derivative where nothing is summed."""
+    none = (numbers == -torch.inf).all(-1, keepdim=True)
+    return numbers.masked_fill(none, 0.0).logsumexp(-1, keepdim=True).masked_fill(none, -torch.inf)

@@ -70,13 +70,16 @@ def fenchel_young(
     Source: Berthet et al. 2020, section 4; Shuffle to Learn, Appendix A.1. The closed form is ours: a rank vector sums
     pairwise comparisons, and E max of two Gaussians is known (Clark 1961), as is that of two Gumbels.
     """
-    _check.floating("fenchel_young", "scores", scores)
+    _check.floating("fenchel_young", "scores", scores, meta=True)
+    _check.has_axis("fenchel_young", "scores", scores)
+    _check.real("fenchel_young", "ranks", ranks, meta=True)
     _check.same_shape("fenchel_young", "ranks", ranks, "scores", scores)
     _check.positive("fenchel_young", "sigma", sigma)
+    _check.finite("fenchel_young", "sigma", sigma)
     if mask is not None:
         _check.mask("fenchel_young", mask, "scores", scores)
         mask = mask.expand_as(scores)
-    return _exact_loss(scores, ranks, sigma, named("fenchel_young", noise), mask)
+    return _exact_loss(scores, ranks, float(sigma), named("fenchel_young", noise), mask)
 
 
 def _exact_loss(scores: Tensor, ranks: Tensor, sigma: float, noise: NamedNoise, mask: Tensor | None) -> Tensor:
@@ -99,7 +102,7 @@ class _NativeLoss(torch.autograd.Function):
         rows = _native.Layout(scores, -1)
         hidden = None if mask is None else rows.dense(mask, -1)
         true, wrong = rows.dense(ranks, -1), rows.empty()
-        loss = torch.zeros(scores.shape[:-1], dtype=scores.dtype)
+        loss = torch.zeros(scores.shape[:-1], dtype=scores.dtype, device="cpu")
         arguments = (*rows.arguments(hidden), noise == "gumbel", sigma)
         places = (true.data_ptr(), wrong.data_ptr(), loss.data_ptr())
         _native.call("unshuffle_perturb", *arguments, *places, work=scores.numel() * scores.shape[-1] // 10)
@@ -215,11 +218,17 @@ def sampled_fenchel_young(
 
     Source: Berthet et al. 2020, section 4; Shuffle to Learn uses sigma 0.1 and 10 draws.
     """
-    _check.floating("sampled_fenchel_young", "scores", scores)
+    _check.floating("sampled_fenchel_young", "scores", scores, meta=True)
+    _check.has_axis("sampled_fenchel_young", "scores", scores)
+    _check.real("sampled_fenchel_young", "target", target, meta=True)
+    _check.function_of("sampled_fenchel_young", "argmax", argmax)
+    _check.random_source("sampled_fenchel_young", generator)
     _check.same_shape("sampled_fenchel_young", "target", target, "scores", scores)
-    _check.positive("sampled_fenchel_young", "sigma", sigma)
-    _check.positive("sampled_fenchel_young", "num_samples", num_samples)
+    _check.positive("sampled_fenchel_young", "sigma", sigma, learned=True)
+    _check.finite("sampled_fenchel_young", "sigma", sigma)
+    num_samples = _check.count("sampled_fenchel_young", "num_samples", num_samples)
     law = resolve("sampled_fenchel_young", noise)
+    target = target if target.is_floating_point() else target.to(scores.dtype)
     spoilt = scores.isnan().any(-1)
     wide = scores.to(torch.promote_types(scores.dtype, torch.float32)).masked_fill(spoilt.unsqueeze(-1), 0.0)
     wide = torch.where(wide.isinf(), wide.detach(), wide)

@@ -41,7 +41,8 @@ def group_order(
 
     Args:
         positive_distances: (..., K) real numbers, K at least 1: how far the anchor is from each positive.
-        negative_distances: (..., N) real numbers, N at least 1, with the same axes before the last.
+        negative_distances: (..., N) real numbers, with the same axes before the last. Where N is 0 nothing is to be
+            sorted, and the loss is 0.
         inverse_temperature: :math:`\beta > 0` of the network's Cauchy relaxation, in inverse units of the distances.
         network: which comparators sort. The odd-even network has K + N layers, the bitonic one fewer.
         preorder: whether either group enters in ascending order. Otherwise items meet in the order in which they come.
@@ -56,8 +57,8 @@ def group_order(
 
     Raises:
         TypeError: distances are not floating point.
-        ValueError: a group is empty, the groups do not fit each other, an unknown option, or an inverse temperature
-            that is not positive.
+        ValueError: there are no positives, the groups do not fit each other, an unknown option, or an inverse
+            temperature that is not positive.
 
     Example:
         >>> import torch
@@ -75,13 +76,22 @@ def group_order(
     _check.one_of("group_order", "network", network, NETWORKS)
     _check.one_of("group_order", "orientation", orientation, ORIENTATIONS)
     _check.positive("group_order", "inverse_temperature", inverse_temperature)
+    _check.flag("group_order", "preorder", preorder)
     _check_groups(positive_distances, negative_distances)
     dtype = torch.promote_types(positive_distances.dtype, negative_distances.dtype)
+    if negative_distances.shape[-1] == 0:
+        return _nothing_to_sort(positive_distances).to(dtype)
     groups = [distances.double() for distances in (positive_distances, negative_distances)]
     if preorder:
         groups = [distances.sort(-1).values for distances in groups]
     shares = _shares_of_own_group(*groups, inverse_temperature, network, orientation)
     return -shares.clamp_min(torch.finfo(torch.float64).tiny).log().mean(-1).to(dtype)
+
+
+def _nothing_to_sort(positives: Tensor) -> Tensor:
+    """What positives alone cost: 0 with gradient 0, or NaN."""
+    spoilt = positives.isnan().any(-1)
+    return positives.masked_fill(~positives.isfinite(), 0.0).mul(0.0).sum(-1).masked_fill(spoilt, torch.nan)
 
 
 def _shares_of_own_group(
@@ -103,10 +113,10 @@ def _shares_of_own_group(
 
 def _check_groups(positives: Tensor, negatives: Tensor) -> None:
     fit = positives.ndim and negatives.ndim and positives.shape[:-1] == negatives.shape[:-1]
-    if not fit or 0 in (positives.shape[-1], negatives.shape[-1]):
+    if not fit or positives.shape[-1] == 0:
         raise ValueError(
             "group_order: `positive_distances` (..., K) and `negative_distances` (..., N) must have the same axes "
-            f"before the last, and K and N must be at least 1; got {tuple(positives.shape)} and "
+            f"before the last, and K must be at least 1; got {tuple(positives.shape)} and "
             f"{tuple(negatives.shape)}."
         )
 
@@ -148,6 +158,8 @@ def full_order(
     Supervision", ICML 2021.
     """
     _check.floating("full_order", "values", values)
+    _check.has_axis("full_order", "values", values)
+    _check.real("full_order", "ranks", ranks)
     _check.same_shape("full_order", "ranks", ranks, "values", values)
     _check.one_of("full_order", "network", network, NETWORKS)
     _check.positive("full_order", "inverse_temperature", inverse_temperature)

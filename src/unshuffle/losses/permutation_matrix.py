@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unshuffle import _check, permutations
+from unshuffle import permutations
+from unshuffle._ranges import Many, Positive
 from unshuffle.losses.permutation import Objective
 from unshuffle.ops.assignment import assign
 from unshuffle.ops.sinkhorn import sinkhorn
@@ -75,17 +76,12 @@ class SinkhornCrossEntropy(_OnMatrices):
     "Learning with Fenchel-Young Losses", JMLR 2020.
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """In the units of the scores, which the network is free to scale."""
-    tolerance: float = 1e-6
+    tolerance: Positive = 1e-6
     """Rows of the layer's matrix sum to 1 within this, columns exactly."""
-    num_iters: int = 1000
+    num_iters: Many = 1000
     """Row and column steps, at the most; matrices that are done stop earlier."""
-
-    def __post_init__(self) -> None:
-        _check.positive("SinkhornCrossEntropy", "temperature", self.temperature)
-        _check.positive("SinkhornCrossEntropy", "tolerance", self.tolerance)
-        _check.positive("SinkhornCrossEntropy", "num_iters", self.num_iters)
 
     def cost(
         self, scores: Float[Tensor, "batch entries"], target: Float[Tensor, "batch n n"]
@@ -118,11 +114,8 @@ class AuthorsSinkhorn(_OnMatrices):
     pair). Their models for testing have λ = 0.01.
     """
 
-    regularization: float = 1e-3
+    regularization: Positive = 1e-3
     """λ, of both steps (the paper's 1e-3)."""
-
-    def __post_init__(self) -> None:
-        _check.positive("AuthorsSinkhorn", "regularization", self.regularization)
 
     def cost(
         self, scores: Float[Tensor, "batch entries"], target: Float[Tensor, "batch n n"]

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._pairs import as_int64
 from unshuffle.ops.permutahedron import Regularization
 from unshuffle.ops.soft_rank import soft_rank
 from unshuffle.permutations import to_ranks
@@ -58,6 +59,7 @@ def soft_spearman(
 
     Source: Blondel, Teboul, Berthet & Djolonga, "Fast Differentiable Sorting and Ranking", ICML 2020, section 6.2.
     """
+    _check_pair("soft_spearman", scores, target)
     _check.same_shape("soft_spearman", "target", target, "scores", scores)
     ranks = _soft_ranks("soft_spearman", scores, regularization, regularization_strength, mask)
     present = torch.ones_like(ranks, dtype=torch.bool) if mask is None else mask.expand_as(ranks)
@@ -106,6 +108,7 @@ def soft_kendall(
 
     Source: Kendall, "The treatment of ties in ranking problems", Biometrika 1945 (tau-b). The soft sign is ours.
     """
+    _check_pair("soft_kendall", scores, target)
     _check.same_shape("soft_kendall", "target", target, "scores", scores)
     ranks = _soft_ranks("soft_kendall", scores, regularization, regularization_strength, mask)
     both = (x.unsqueeze(-1) - x.unsqueeze(-2) for x in (ranks, _hard_ranks(target, mask)))
@@ -117,11 +120,16 @@ def soft_kendall(
     return _one_minus_cosine(*(x.flatten(-2) for x in compared)).to(scores.dtype)
 
 
+def _check_pair(function: str, scores: Tensor, target: Tensor) -> None:
+    _check.floating(function, "scores", scores, meta=True)
+    _check.has_axis(function, "scores", scores)
+    _check.real(function, "target", target, meta=True)
+
+
 def _soft_ranks(
     function: str, scores: Tensor, regularization: Regularization, strength: float, mask: Tensor | None
 ) -> Tensor:
     """Soft ranks in float64; errors speak in the caller's name."""
-    _check.floating(function, "scores", scores)
     _check.one_of(function, "regularization", regularization, ("l2", "kl"))
     _check.not_negative(function, "regularization_strength", strength)
     if mask is not None:
@@ -132,7 +140,7 @@ def _soft_ranks(
 def _hard_ranks(target: Tensor, mask: Tensor | None) -> Tensor:
     """Ranks of the present targets, in float64. Integers are ranked as such: no two of them become one."""
     target = target.detach()
-    target = target.double() if target.is_floating_point() else target.long()
+    target = target.double() if target.is_floating_point() else as_int64(target)
     if mask is None:
         return to_ranks(target).double()
     filled = target.masked_fill(~mask, 0)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Many
 from unshuffle.values import register
 
 Choice = Literal["strongest", "random"]
@@ -34,7 +35,7 @@ class Negatives:
     Source: GroCo, section 3.3.2 ("Number of Negatives"), Tables 6c and 7c.
     """
 
-    count: int | None = 10
+    count: Many | None = 10
     """How many an anchor; fewer where there are not so many. None: all of them."""
     choice: Choice = "strongest"
     """The most similar ones, or random ones, drawn anew for each anchor from PyTorch's own generator."""
@@ -42,8 +43,6 @@ class Negatives:
     """Of all m views, m (B - 1) candidates, as the papers write; or of the anchor's own, B - 1, as GroCo's code."""
 
     def __post_init__(self) -> None:
-        if self.count is not None:
-            _check.positive("Negatives", "count", self.count)
         _check.one_of("Negatives", "choice", self.choice, get_args(Choice))
         _check.one_of("Negatives", "views", self.views, get_args(Among))
 
@@ -189,10 +188,15 @@ def positive_views(
 
     Raises:
         TypeError: embeddings are not floating point.
-        ValueError: the shapes do not fit, an anchor has no positive, or there is no other image.
+        ValueError: the shapes do not fit, or an anchor has no positive.
     """
     _check.floating(function, "anchors", anchors)
     _check.floating(function, "candidates", candidates)
+    for name, views in (("anchors", anchors), ("candidates", candidates)):
+        if views.ndim != 3:
+            raise ValueError(f"{function}: `{name}` must be (views, images, d); got {tuple(views.shape)}.")
+    first = _check.count(function, "first", first, least=0)
+    positives = positives if positives is None else _check.count(function, "positives", positives, least=0)
     m, b, d = anchors.shape
     if candidates.shape[::2] != (m, d) or not 0 <= first <= candidates.shape[1] - b:
         raise ValueError(
@@ -205,6 +209,4 @@ def positive_views(
             f"{function}: an anchor needs another view of its image: `positives` must be 2 or more, and at most the "
             f"{m} views there are; got {count}."
         )
-    if candidates.shape[1] < 2:
-        raise ValueError(f"{function}: an anchor needs another image to be compared with; got 1. Use larger batches.")
     return [[other for other in range(count) if other != view] for view in range(m)]

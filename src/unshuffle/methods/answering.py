@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unshuffle import _check, _dist
+from unshuffle import _dist
+from unshuffle._ranges import Count, Few, FractionBelowOne, MaybeFew, Size
 from unshuffle.methods.set_reader import SetReading
 from unshuffle.nets.bilinear import BilinearAttention, BilinearPool, attend, dense
 from unshuffle.nets.counting import Counter
@@ -27,38 +28,28 @@ from unshuffle.values import register
 class AnswerNet:
     """Describes an :class:`Answerer`: enough to build it again."""
 
-    vocabulary: int
+    vocabulary: Count
     """Known words."""
-    features: int
+    features: Count
     """Of an object."""
-    answers: int
+    answers: Count
     """Known answers."""
-    hidden: int = 1280
+    hidden: Size = 1280
     """Width of the model: units of the GRU, products of a glimpse, length of an embedding."""
-    glimpses: int = 8
+    glimpses: Few = 8
     """Attention maps."""
-    rank: int = 3
+    rank: Few = 3
     """Products behind an attention logit, in widths of the model."""
-    word_features: int = 300
+    word_features: Size = 300
     """Length of a word's vector."""
-    counted: int = 10
+    counted: MaybeFew = 10
     """Largest count of the counting module; 0: without one."""
     reading: SetReading | None = None
     """How the objects are read as a sequence; None: they are not."""
-    dropout: float = 0.2
+    dropout: FractionBelowOne = 0.2
     """Before the projections of objects and words."""
-    last_dropout: float = 0.5
+    last_dropout: FractionBelowOne = 0.5
     """Of the attention's products and before the answers."""
-
-    def __post_init__(self) -> None:
-        for name in ("vocabulary", "features", "answers", "hidden", "glimpses", "rank", "word_features"):
-            _check.positive("AnswerNet", name, getattr(self, name))
-        _check.not_negative("AnswerNet", "counted", self.counted)
-        for name in ("dropout", "last_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"AnswerNet: `{name}` must be a share, from 0 to below 1; got {getattr(self, name)}."
-                )  # fmt: skip
 
     def build(self) -> Answerer:
         """The network, with fresh weights."""

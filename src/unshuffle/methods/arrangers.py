@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from unshuffle import _check, ops
+from unshuffle._ranges import Count, Few, MaybeFew, Positive, Size
 from unshuffle.methods.neighbours import NeighbourOptimizer
 from unshuffle.methods.permopt import GridOptimizer, LinearAssigner, Ordered, PermutationOptimizer
 from unshuffle.nets.sides import TileSides
@@ -117,10 +118,10 @@ class NumberNet:
     """
 
     model: Model = "po-u"
-    size: int = 10
-    hidden: int = 16
-    steps: int = 6
-    iterations: int = 4
+    size: Size = 10
+    hidden: Size = 16
+    steps: MaybeFew = 6
+    iterations: Few = 4
     update: Update = "alternative"
 
     def __post_init__(self) -> None:
@@ -150,15 +151,15 @@ class MosaicNet:
     """
 
     model: MosaicModel
-    rows: int
-    columns: int
-    tile_shape: tuple[int, ...]
-    width: int = 64
-    hidden: int = 64
-    steps: int = 4
-    iterations: int = 4
+    rows: Few
+    columns: Few
+    tile_shape: tuple[Count, ...]
+    width: Few = 64
+    hidden: Size = 64
+    steps: MaybeFew = 4
+    iterations: Few = 4
     update: Update = "alternative"
-    clip: float | None = None
+    clip: Positive | None = None
 
     def __post_init__(self) -> None:
         _check.one_of("MosaicNet", "model", self.model, MOSAIC_MODELS)

@@ -169,8 +169,8 @@ def placed(net: Arranger, permutation: Tensor, ranks: Tensor) -> dict[str, Tenso
 
 
 def _classified(scores: Tensor, label: Tensor, logs: dict[str, Tensor]) -> Step:
-    label = label.long()
-    loss = _dist.global_mean(nn.functional.cross_entropy(scores, label, reduction="none"))
+    label = label.long()  # -1: a sample without a class counts nothing
+    loss = _dist.global_mean(nn.functional.cross_entropy(scores, label, ignore_index=-1, reduction="none"))
     with torch.no_grad():
-        right = (scores.argmax(-1) == label).float().mean()
+        right = (scores.argmax(-1) == label).float().sum() / (label >= 0).sum().clamp(min=1)
     return Step(loss, {"loss": loss.detach(), "accuracy": right, **logs})

@@ -54,21 +54,29 @@ def kmeans(
     Source: Caron et al., "Deep Clustering for Unsupervised Learning of Visual Features", ECCV 2018, and its code.
     """
     centres = _drawn(rows, clusters, generator, group)
+    # Everything is computed about the first centres' mean: far from 0, float32 would not tell near rows apart.
+    origin = centres.mean(0)
+    centres = centres - origin
+    step = max(1, AT_ONCE // clusters)
     for _ in range(iterations):
-        labels = nearest(rows, centres)
-        sums = torch.zeros_like(centres).index_add_(0, labels, rows)
-        counts = torch.bincount(labels, minlength=clusters).to(rows.dtype)
+        sums, counts = torch.zeros_like(centres), centres.new_zeros(clusters)
+        for part in rows.split(step):
+            centred = part - origin
+            labels = nearest(centred, centres)
+            sums.index_add_(0, labels, centred)
+            counts += torch.bincount(labels, minlength=clusters)
         sums, counts = group_total(sums, group), group_total(counts, group)
-        centres = _split(sums / counts.clamp(min=1)[:, None], counts)
-    return nearest(rows, centres)
+        centres = _split(sums / counts.clamp(min=1)[:, None], counts, origin)
+    parts = [nearest(part - origin, centres) for part in rows.split(step)]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long, device=rows.device)
 
 
 def nearest(rows: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int[Tensor, "n"]:
-    """The nearest centre of each row; the first of several that are equally near."""
-    lengths = centres.square().sum(1)
-    step = max(1, AT_ONCE // len(centres))
-    parts = [torch.addmm(lengths, part, centres.T, alpha=-2).argmin(1) for part in rows.split(step)]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long, device=rows.device)
+    """The nearest centre of each row; the first of several that are equally near.
+
+    Squares are expanded, so that both must be small numbers about a common origin.
+    """
+    return torch.addmm(centres.square().sum(1), rows, centres.T, alpha=-2).argmin(1)
 
 
 @torch.no_grad()
@@ -120,15 +128,16 @@ def _drawn(rows: Tensor, clusters: int, generator: torch.Generator, group: dist.
     return group_total(centres, group)
 
 
-def _split(centres: Tensor, counts: Tensor) -> Tensor:
-    """Gives clusters without rows a half of the largest one's."""
+def _split(centres: Tensor, counts: Tensor, origin: Tensor) -> Tensor:
+    """Gives clusters without rows a half of the largest one's; ``centres`` are relative to ``origin``."""
     counts, sign = counts.clone(), torch.ones(centres.shape[1], dtype=centres.dtype, device=centres.device)
     sign[1::2] = -1
     for empty in (counts == 0).nonzero()[:, 0].tolist():
         largest = int(counts.argmax())
         if counts[largest] <= 1:
             break
-        centres[empty] = centres[largest] * (1 + NUDGE * sign)
-        centres[largest] = centres[largest] * (1 - NUDGE * sign)
+        offset = NUDGE * sign * (centres[largest] + origin)
+        centres[empty] = centres[largest] + offset
+        centres[largest] = centres[largest] - offset
         counts[empty], counts[largest] = counts[largest] / 2, counts[largest] / 2
     return centres

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from unshuffle import _check
+from unshuffle._ranges import Many, MaybeMany, NonNegative, Positive, Range, Size
 from unshuffle.methods.kmeans import kmeans, whitened
 from unshuffle.ops import transport
 from unshuffle.ops.balanced_rounding import whole_sizes
@@ -84,11 +83,11 @@ class Balanced:
     (``--labelling.no-warm-start``) and has a power of 10 on CIFAR.
     """
 
-    power: float = 25.0
+    power: Positive = 25.0
     """Lambda: large is near the hard assignment, and takes more iterations."""
-    tolerance: float = 1e-3
+    tolerance: NonNegative = 1e-3
     """Share of the mass that may lie in a wrong cluster, whatever the number of samples."""
-    max_iters: int = 1000
+    max_iters: MaybeMany = 1000
     """Iterations a round and head, at the most."""
     warm_start: bool = True
     """Begin at the offsets of the last round, as the paper proposes: saves most iterations where log-probabilities have
@@ -98,14 +97,11 @@ class Balanced:
     differs, as between one process and two, offsets within the tolerance do, too. Off: the very steps of the paper."""
     equal_sizes: bool = False
     """Make the sizes of the clusters exact, over all processes; otherwise those of the labels are nearly so."""
-    frequencies: tuple[float, ...] = ()
+    frequencies: tuple[Annotated[float, Range(0, 1_000_000_000)], ...] = ()
     """What each cluster receives, where that is known: proportions. None: all alike."""
 
     def __post_init__(self) -> None:
-        _check.positive("Balanced", "power", self.power)
-        _check.not_negative("Balanced", "tolerance", self.tolerance)
-        _check.not_negative("Balanced", "max_iters", self.max_iters)
-        if self.frequencies and not (min(self.frequencies) >= 0 and 0 < sum(self.frequencies) < math.inf):
+        if self.frequencies and not sum(self.frequencies):
             raise ValueError(
                 f"Balanced: `frequencies` must be 0 or more and not all 0; got {self.frequencies}. Leave them out "
                 "for clusters of one size."
@@ -151,16 +147,12 @@ class Clustered:
     clusters are drawn alike often in training, and the head begins anew after every round.
     """
 
-    components: int = 256
+    components: Size = 256
     """Principal components of the features."""
-    iterations: int = 20
+    iterations: Many = 20
     """Moves of the centres."""
     even: bool = True
     """Draw samples for training inversely to the size of their cluster."""
-
-    def __post_init__(self) -> None:
-        _check.positive("Clustered", "components", self.components)
-        _check.positive("Clustered", "iterations", self.iterations)
 
     restarts = True
 

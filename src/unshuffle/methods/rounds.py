@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unshuffle import _check
+from unshuffle._ranges import MaybeFew, MaybeMany
 from unshuffle.values import register
 
 
@@ -18,13 +19,13 @@ class Rounds:
     from 1; its code also labels before the first step, so that nothing is learnt from the random labels.
     """
 
-    count: int = 100
+    count: MaybeMany = 100
     """M. 0: the random labels of the beginning stay."""
     spacing: Literal["quadratic", "even"] = "quadratic"
     """quadratic: ever longer gaps, the paper's. even: equal gaps, as in its code for CIFAR."""
     at_start: bool = True
     """Label before the first step, too, as the code does (i = 0)."""
-    views: int = 1
+    views: MaybeFew = 1
     """Random views of each sample, whose log-probabilities are averaged: the paper's E_t; its code has one. 0: no
     random one, but the plain form."""
     as_trained: bool = True
@@ -34,9 +35,7 @@ class Rounds:
     """Label one head a round, one after the other, as the code does for CIFAR."""
 
     def __post_init__(self) -> None:
-        _check.not_negative("Rounds", "count", self.count)
         _check.one_of("Rounds", "spacing", self.spacing, ("quadratic", "even"))
-        _check.not_negative("Rounds", "views", self.views)
 
     @property
     def times(self) -> tuple[float, ...]:

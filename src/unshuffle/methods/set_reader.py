@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from unshuffle import _check
+from unshuffle._ranges import Few, MaybeFew, Size
 from unshuffle.methods.permopt import PermutationOptimizer
 from unshuffle.values import register
 
@@ -21,21 +21,16 @@ class SetReading:
 
     permute: bool = True
     """Read the objects in a learnt order (PO-U); off, in the order in which they come."""
-    features: int = 8
+    features: Size = 8
     """To which those of an object are projected."""
-    compared: int = 128
+    compared: Size = 128
     """Hidden units of what compares two objects."""
-    steps: int = 3
+    steps: MaybeFew = 3
     """Of the descent that finds the order."""
-    iterations: int = 3
+    iterations: Few = 3
     """Of each Sinkhorn normalisation in it."""
-    units: int = 128
+    units: Size = 128
     """Of the LSTM: the length of what it gives."""
-
-    def __post_init__(self) -> None:
-        for name in ("features", "compared", "iterations", "units"):
-            _check.positive("SetReading", name, getattr(self, name))
-        _check.not_negative("SetReading", "steps", self.steps)
 
     def build(self, features: int) -> SetReader:
         """The module for objects of so many features, with fresh weights."""

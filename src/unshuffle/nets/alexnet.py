@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unshuffle import _check
+from unshuffle._ranges import Few
 from unshuffle.values import register
 
 
@@ -20,11 +20,8 @@ class AlexNet:
     context-free network of Noroozi & Favaro 2016, since patches are smaller than images; pooling rounds up, as theirs.
     """
 
-    stride: int = 2
+    stride: Few = 2
     """Of the first convolution; 4 for inputs of 200 pixels and more."""
-
-    def __post_init__(self) -> None:
-        _check.positive("AlexNet", "stride", self.stride)
 
     def build(self, channels: int) -> nn.Module:
         """A module from (B, channels, h, w) to (B, 256, h', w'); h and w at least 21 at stride 2."""

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from unshuffle import _check
+from unshuffle._ranges import Size
 from unshuffle.values import register
 
 WIDE = (96, 256, 384, 384, 256)
@@ -29,15 +30,13 @@ class AlexNetBN:
     and 2014 for the two variants.
     """
 
-    widths: tuple[int, int, int, int, int] = WIDE
+    widths: tuple[Size, Size, Size, Size, Size] = WIDE
     """Channels of the layers. Wide: 96 256 384 384 256. Narrow: 64 192 384 256 256."""
     stem: Literal["standard", "small"] = "standard"
     """standard: 11 × 11 at stride 4, for images of 224 pixels. small: 5 × 5 at stride 1, and pooling that rounds up,
     for images of 32."""
 
     def __post_init__(self) -> None:
-        for width in self.widths:
-            _check.positive("AlexNetBN", "widths", width)
         _check.one_of("AlexNetBN", "stem", self.stem, ("standard", "small"))
 
     def build(self, channels: int) -> nn.Module:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unshuffle import _check
+from unshuffle._ranges import Count
 from unshuffle.nets.backbones import Backbone
 from unshuffle.nets.scorers import feature_count
 from unshuffle.values import register
@@ -19,11 +19,8 @@ class ClassifierNet:
     """Describes a :class:`Classifier`: enough to build it again."""
 
     backbone: Backbone
-    item_shape: tuple[int, ...]
-    classes: int
-
-    def __post_init__(self) -> None:
-        _check.positive("ClassifierNet", "classes", self.classes)
+    item_shape: tuple[Count, ...]
+    classes: Count
 
     def build(self, backbone: nn.Module | None = None) -> Classifier:
         """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unshuffle import _check
+from unshuffle._ranges import Count, Fraction, Size
 from unshuffle.nets.backbones import Backbone
 from unshuffle.nets.projected import Pool
 from unshuffle.nets.scorers import feature_count
@@ -25,17 +25,13 @@ class HeadsNet:
     """Describes a :class:`Headed` network: enough to build it again."""
 
     backbone: Backbone
-    item_shape: tuple[int, ...]
-    classes: tuple[int, ...] = (128,) * 10
-    hidden: tuple[int, ...] = ()
-    dropout: float = 0.5
+    item_shape: tuple[Count, ...]
+    classes: tuple[Count, ...] = (128,) * 10
+    hidden: tuple[Size, ...] = ()
+    dropout: Fraction = 0.5
     rotations: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("classes", "hidden"):
-            for size in getattr(self, name):
-                _check.positive("HeadsNet", name, size)
-        _check.share("HeadsNet", "dropout", self.dropout)
         if not self.classes:
             raise ValueError("HeadsNet: `classes` must hold a number for each head; got none.")
 

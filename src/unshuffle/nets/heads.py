@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from unshuffle import _check
+from unshuffle._ranges import Few, Size
 from unshuffle.values import register
 
 
@@ -21,16 +21,12 @@ class Projector:
     Source: GroCo, section 4.1 (three layers of 2048), and its code for what the paper leaves open.
     """
 
-    hidden: int = 2048
+    hidden: Size = 2048
     """Units of the layers in between."""
-    features: int = 2048
+    features: Size = 2048
     """Length of a projection."""
-    layers: int = 3
+    layers: Few = 3
     """Linear layers."""
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "features", "layers"):
-            _check.positive("Projector", name, getattr(self, name))
 
     def build(self, inputs: int) -> nn.Sequential:
         """A module from (B, inputs) to (B, features)."""

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unshuffle._ranges import Count
 from unshuffle.nets.backbones import Backbone
 from unshuffle.nets.heads import Projector
 from unshuffle.nets.scorers import feature_count
@@ -20,7 +21,7 @@ class ProjectedNet:
     """Describes a :class:`Projected` network: enough to build it again."""
 
     backbone: Backbone
-    item_shape: tuple[int, ...]
+    item_shape: tuple[Count, ...]
     projector: Projector = Projector()
 
     def build(self, backbone: nn.Module | None = None) -> Projected:

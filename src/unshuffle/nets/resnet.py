@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from unshuffle import _check
+from unshuffle._ranges import Few
 from unshuffle.values import register
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -29,7 +30,7 @@ class ResNet:
     stem: Literal["standard", "small", "pooled"] = "standard"
     """standard: 7 × 7 at stride 2 and pooling, for images. small: 3 × 3 at stride 1, for patches under 64 pixels.
     pooled: small, and pooling."""
-    width: int = 64
+    width: Few = 64
     """Channels of the first stage; the last has eight times as many (32 times at depth 50)."""
     pool: bool = True
     """Average the last map over all places; off, the map goes on whole, and with it where in the patch things are."""
@@ -37,7 +38,6 @@ class ResNet:
     """Start the last normalisation of every block at zero: each block begins as the identity (Goyal et al. 2017)."""
 
     def __post_init__(self) -> None:
-        _check.positive("ResNet", "width", self.width)
         if self.depth not in BLOCKS:
             raise ValueError(f"ResNet: `depth` must be one of {', '.join(map(str, BLOCKS))}; got {self.depth}.")
         _check.one_of("ResNet", "stem", self.stem, ("standard", "small", "pooled"))

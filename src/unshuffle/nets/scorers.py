@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unshuffle import _check
+from unshuffle._ranges import Count, FractionBelowOne, Size
 from unshuffle.nets.backbones import Backbone
 from unshuffle.nets.context_free import CFN2016, head_of_2016, normed_head
 from unshuffle.values import register
@@ -25,18 +25,12 @@ class ContextFreeNet:
     """Describes a :class:`ContextFree` network: enough to build it again."""
 
     backbone: Backbone
-    patches: int
-    patch_shape: tuple[int, ...]
-    outputs: int
-    patch_features: int = 128
-    hidden: int = 512
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check.positive("ContextFreeNet", "patch_features", self.patch_features)
-        _check.positive("ContextFreeNet", "hidden", self.hidden)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"ContextFreeNet: `dropout` must be a share, from 0 to below 1; got {self.dropout}.")
+    patches: Count
+    patch_shape: tuple[Count, ...]
+    outputs: Count
+    patch_features: Size = 128
+    hidden: Size = 512
+    dropout: FractionBelowOne = 0.0
 
     def build(self, backbone: nn.Module | None = None) -> ContextFree:
         """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""
@@ -91,11 +85,8 @@ class ItemNet:
     """Describes an :class:`ItemScorer`: enough to build it again."""
 
     backbone: Backbone
-    item_shape: tuple[int, ...]
-    hidden: int = 128
-
-    def __post_init__(self) -> None:
-        _check.positive("ItemNet", "hidden", self.hidden)
+    item_shape: tuple[Count, ...]
+    hidden: Size = 128
 
     def build(self, backbone: nn.Module | None = None) -> ItemScorer:
         """The network, with fresh weights; ``backbone`` is one's own in place of the described one."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from unshuffle import _check
+from unshuffle._ranges import Few
 from unshuffle.values import register
 
 
@@ -16,11 +16,8 @@ from unshuffle.values import register
 class SmallConv:
     """Five 3 × 3 convolutions with batch norm and ReLU; pooled where the patch is still large enough."""
 
-    width: int = 32
+    width: Few = 32
     """Channels of the first layer; the others have two or three times as many."""
-
-    def __post_init__(self) -> None:
-        _check.positive("SmallConv", "width", self.width)
 
     def build(self, channels: int) -> nn.Module:
         """A module from (B, channels, h, w) to (B, features, h', w')."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unshuffle import _check
+from unshuffle._ranges import Pixels
 from unshuffle.values import register
 
 
@@ -29,7 +30,7 @@ class Timm:
     """As ``timm.list_models()`` has it, for example convnext_atto or vit_tiny_patch16_224."""
     pretrained: bool = False
     """Start from timm's weights, which timm downloads (and PyTorch keeps) when training begins."""
-    size: int | None = None
+    size: Pixels | None = None
     """Scale patches to this many pixels a side first; for networks of one input size, such as vision transformers."""
 
     def __post_init__(self) -> None:
@@ -38,8 +39,6 @@ class Timm:
                 f"Timm: `name` must be a model of timm itself, as timm.list_models() has it; got {self.name!r}. For a "
                 "model from elsewhere, make it yourself and give it to unshuffle.fit as `net`."
             )
-        if self.size is not None:
-            _check.positive("Timm", "size", self.size)
 
     def build(self, channels: int) -> nn.Module:
         """A module from (B, channels, h, w) to (B, features).

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from unshuffle import _check
+from unshuffle._ranges import Few
 from unshuffle.values import register
 
 # Convolutions in each of the five stages, and the width of a stage in units of the first one's.
@@ -23,11 +23,8 @@ class VGG16:
     larger network of DeepPermNet's Table 3.
     """
 
-    width: int = 64
+    width: Few = 64
     """Channels of the first stage; the last has eight times as many."""
-
-    def __post_init__(self) -> None:
-        _check.positive("VGG16", "width", self.width)
 
     def build(self, channels: int) -> nn.Module:
         """A module from (B, channels, h, w) to (B, 512, h // 32, w // 32) at the usual width; 32 pixels at least."""

@@ -79,7 +79,7 @@ def assign(
     if torch.compiler.is_compiling():
         outside = torch.compiler.disable(_assign)  # breaks the graph
         return outside(scores.detach(), mask)  # pyright: ignore[reportCallIssue]
-    if _native.transformed():
+    if torch._C._are_functorch_transforms_active():
         answer = _Transformed.apply(scores, mask)
         assert isinstance(answer, Tensor)  # `apply` has no return type
         return answer
@@ -128,7 +128,7 @@ def _assign_in_c(scores: Tensor, mask: Tensor | None) -> Tensor:
     dense = scores.contiguous()
     allowed = None if mask is None else mask.contiguous()
     n, m = dense.shape[-2:]
-    answer = torch.empty(dense.shape[:-1], dtype=torch.int64)
+    answer = torch.empty(dense.shape[:-1], dtype=torch.int64, device="cpu")
     spoilt = ctypes.c_int32(0)
     hidden = None if allowed is None else allowed.data_ptr()
     wide = dense.dtype == torch.float64

@@ -69,8 +69,8 @@ class _Native(torch.autograd.Function):
         out, past, taken = torch.empty_like(dense), None, None
         if ctx.needs_input_grad[0]:
             groups = -(-count // lanes)
-            past = torch.empty(groups * asked.num_iters * (n + m) * lanes, dtype=torch.float64)
-            taken = torch.empty(count, dtype=torch.int32)
+            past = torch.empty(groups * asked.num_iters * (n + m) * lanes, dtype=torch.float64, device="cpu")
+            taken = torch.empty(count, dtype=torch.int32, device="cpu")
         sizes = (count, n, m, dense.dtype == torch.float64, lanes, asked.num_iters)
         options = (*sizes, asked.temperature, asked.tolerance)
         places = (_place(past), _place(taken), None, out.data_ptr())

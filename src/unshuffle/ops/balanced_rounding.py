@@ -101,10 +101,11 @@ class _MarketInC:
     def __init__(self, samples: Samples, places: Tensor, prices: Tensor, epsilon: float) -> None:
         total = int(places.sum())
         self.samples, self.prices, self.epsilon = samples, prices.clone(), epsilon
-        self.labels = torch.full((total,), -1)
+        self.labels = torch.full((total,), -1, device="cpu")
         self.starts = torch.cat([places.new_zeros(1), places.cumsum(0)])
-        self.counts, self.holders = torch.zeros_like(places), torch.empty(total, dtype=torch.int64)
-        self.bids, self.reach = torch.empty(total, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        self.counts, self.holders = torch.zeros_like(places), torch.empty(total, dtype=torch.int64, device="cpu")
+        self.bids = torch.empty(total, dtype=torch.float64, device="cpu")
+        self.reach = torch.zeros(1, dtype=torch.float64, device="cpu")
         self.highest = _highest(prices)
 
     def serve(self, block: Tensor, first: int) -> None:
@@ -115,7 +116,7 @@ class _MarketInC:
         names, waiting = None, rows.clone()
         if not _native.takes(block):  # those who wait are brought here, and know nothing of their neighbours
             block, names, waiting = block[rows.to(block.device)].cpu(), rows + first, torch.arange(len(rows))
-        stuck = torch.empty(1, dtype=torch.int64)
+        stuck = torch.empty(1, dtype=torch.int64, device="cpu")
         values = (block.data_ptr(), *block.shape, block.stride(0), block.dtype == torch.float64)
         state = (self.starts, self.counts, self.prices, self.bids, self.holders, self.labels, self.reach)
         _native.call(

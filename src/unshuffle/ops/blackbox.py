@@ -57,10 +57,11 @@ def blackbox(solver: Callable[[Tensor], Tensor], *, interpolation: float) -> Cal
     Source: Vlastelica, Paulus, Musil, Martius & Rolínek, "Differentiation of Blackbox Combinatorial Solvers", ICLR
     2020, Algorithm 1 (which minimises).
     """
+    _check.function_of("blackbox", "solver", solver)
     _check.positive("blackbox", "interpolation", interpolation)
 
     def solve(scores: Tensor) -> Tensor:
-        _check.floating("blackbox", "scores", scores)
+        _check.floating("blackbox", "scores", scores, meta=True)
         wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
         answer = _Hard.apply(wide, solver, interpolation)
         assert isinstance(answer, Tensor)  # `apply` has no return type
@@ -104,9 +105,9 @@ def blackbox_rank(scores: Float[Tensor, "..."], *, interpolation: float = 1.0, d
     Source: Rolínek, Musil, Paulus, Vlastelica, Michaelis & Martius, "Optimizing Rank-Based Metrics with Blackbox
     Differentiation", CVPR 2020.
     """
-    _check.floating("blackbox_rank", "scores", scores)
+    _check.floating("blackbox_rank", "scores", scores, meta=True)
     _check.positive("blackbox_rank", "interpolation", interpolation)
-    _check.axis("blackbox_rank", scores, dim)
+    _check.axis("blackbox_rank", scores, dim, of="scores")
     spoilt = scores.isnan().any(dim=dim, keepdim=True)
     last = scores.masked_fill(spoilt, 0.0).movedim(dim, -1)
     ranks = blackbox(to_ranks, interpolation=interpolation)(last)

@@ -17,10 +17,14 @@ from jaxtyping import Float, Int
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
+from unshuffle.ops import _native
+
 # Up to here the O(n^2) form is faster than a Python loop over rows and its memory does not matter.
 _FASTER_UP_TO = 64
 # Up to here it is also the form under torch.compile, where no loop over rows is possible.
 COMPILED_UP_TO = 2048
+# Relative to their size, fits closer than this differ by rounding alone.
+_TIED = 1e-12
 
 
 @torch.no_grad()
@@ -36,7 +40,7 @@ def decreasing_blocks(
             the log-sum-exp of its targets less that of its log-weights (:math:`-\infty` allowed).
 
     Returns:
-        (batch, n) int64: entries with the same number share one fitted value.
+        (batch, n) int64: entries with the same number share one fitted value. Neighbours of equal fits are one block.
 
     Source: Barlow et al. 1972 (the min-max formula); Best & Chakravarti 1990 (pooling adjacent violators).
     """
@@ -45,15 +49,65 @@ def decreasing_blocks(
     n = targets.shape[-1]
     if n <= 1 or targets.numel() == 0:
         return torch.zeros(targets.shape, dtype=torch.int64, device=targets.device)
-    if torch.compiler.is_compiling() or n <= _FASTER_UP_TO:
+    if _native.traced() or targets.is_meta or n <= _FASTER_UP_TO:
         fit = _fit_by_min_max(targets, parts, log_weights)
     elif log_weights is None:
         fit = _FitByRows.apply(_least_squares, targets, parts, targets)
     else:
         fit = _FitByRows.apply(_log_sum_exp, targets, parts, log_weights)
     assert isinstance(fit, Tensor)  # `apply` has no return type
-    starts = (fit[:, 1:] != fit[:, :-1]) | (parts[:, 1:] != parts[:, :-1])
+    return _numbered(fit, parts)
+
+
+@torch.no_grad()
+def membership_blocks(
+    targets: Float[Tensor, "batch n"], parts: Int[Tensor, "batch n"], weights: Float[Tensor, "batch n"]
+) -> Int[Tensor, "batch n"]:
+    r"""As :func:`decreasing_blocks` with ``log_weights``, for ones before zeros: soft top-k with ``"kl"``.
+
+    Descending targets need no block among the ones alone, so the blocks of a part are single items and then one block
+    of all the rest. It begins as late as possible: an item whose fit equals that of the rest is not joined to it, as in
+    ``_native/permutahedron.c``, for it is certain to be chosen.
+
+    Args:
+        targets: (batch, n) finite numbers, descending within a part.
+        parts: (batch, n) ascending; no block crosses from one part to another.
+        weights: (batch, n) ones before zeros.
+
+    Returns:
+        (batch, n) int64 numbers of the blocks, from 0.
+    """
+    targets, n = targets.detach(), targets.shape[-1]
+    if n <= 1 or targets.numel() == 0:
+        return torch.zeros(targets.shape, dtype=torch.int64, device=targets.device)
+    if _native.traced() or targets.is_meta or n <= _FASTER_UP_TO:
+        fit = _membership_by_sums(targets, parts, weights)
+    else:
+        fit = _FitByRows.apply(_membership, targets, parts, weights)
+    assert isinstance(fit, Tensor)  # `apply` has no return type
+    return _numbered(fit, parts)
+
+
+def _numbered(fit: Tensor, parts: Tensor) -> Tensor:
+    """Blocks of equal fits: those that only rounding keeps apart are tied, and one block as in C."""
+    drops = fit[:, :-1] - fit[:, 1:] > _TIED * (1 + fit[:, 1:].abs())
+    starts = drops | (parts[:, 1:] != parts[:, :-1])
     return torch.nn.functional.pad(starts, (1, 0)).cumsum(-1)
+
+
+def _membership_by_sums(targets: Tensor, parts: Tensor, weights: Tensor) -> Tensor:
+    """Numbers that are equal within a block, for all rows at once: memory n * n a row."""
+    place = torch.arange(targets.shape[-1], device=targets.device)
+    later = (place[None, :] >= place[:, None]) & (parts[:, None, :] == parts[:, :, None])  # [i, j]
+    # The rest from i on weighs `ones`, and its mass is this, in units of item i. (`cumsum` adds from i on, as C does.)
+    shares = (targets[:, None, :] - targets[:, :, None]).exp().masked_fill(~later, 0.0)
+    mass, ones = shares.cumsum(-1)[..., -1], (weights[:, None, :] * later).sum(-1)
+    reach = targets.diff(dim=-1, prepend=targets[:, :1]).exp()
+    first = torch.nn.functional.pad(parts[:, 1:] != parts[:, :-1], (1, 0), value=True)
+    apart = ~((ones == 0) | (reach * mass > ones)) & ~first
+    alone = (apart.unsqueeze(-2) & later).any(-1)  # the rest begins behind
+    begins = (first | alone).to(targets.dtype)
+    return -begins.cumsum(-1)
 
 
 def _fit_by_min_max(targets: Tensor, parts: Tensor, log_weights: Tensor | None) -> Tensor:
@@ -118,6 +172,17 @@ def _log_sum_exp(targets: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
             block = (np.logaddexp(last[0], block[0]), np.logaddexp(last[1], block[1]), last[2] + block[2])
         blocks.append(block)
     return np.repeat([target - weight for target, weight, _ in blocks], [length for *_, length in blocks])
+
+
+def _membership(targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Block numbers, negated, of one part: single items, then the rest."""
+    gaps, last = np.exp(np.diff(targets)), len(targets) - 1
+    begin = max(int(weights.sum()) - 1, 0)
+    mass = 1.0 + float(np.cumprod(gaps[begin:]).cumsum()[-1]) if begin < last else 1.0
+    ones = float(weights[begin:].sum())
+    while begin > 0 and gaps[begin - 1] * mass > ones:
+        mass, ones, begin = 1.0 + gaps[begin - 1] * mass, ones + 1.0, begin - 1
+    return -np.minimum(np.arange(len(targets)), begin).astype(targets.dtype)
 
 
 def block_sum(values: Float[Tensor, "batch n"], blocks: Int[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unshuffle import _check
 from unshuffle.ops.neighbours import check_neighbours
 
 _BLOCK = 2**22
@@ -45,8 +46,8 @@ def settle_neighbours(
         (..., n), the position of each item: never dearer than ``start``. Where a cost is not finite, ``start``.
 
     Raises:
-        TypeError: ``costs`` or ``places`` is not floating point.
-        ValueError: ``shape`` has not n places, or shapes do not fit.
+        TypeError: ``costs`` or ``places`` is not floating point, or ``start`` not of integers.
+        ValueError: ``shape`` has not n places, shapes do not fit, or ``start`` is no permutation.
 
     Example:
         >>> import torch
@@ -56,15 +57,18 @@ def settle_neighbours(
         tensor([2, 0, 3, 1])
     """
     check_neighbours("settle_neighbours", costs, shape, places=places)
+    most = _check.count("settle_neighbours", "most", most, least=0)
+    _check.integral("settle_neighbours", "start", start)
     if start.shape != costs[..., 0, :, 0].shape:
         raise ValueError(
             f"settle_neighbours: `start` must be (..., n), a position for each item of `costs` {tuple(costs.shape)}; "
             f"got {tuple(start.shape)}."
         )
+    _check.permutation("settle_neighbours", "start", start)
     n, axes = costs.shape[-1], len(shape)
     tables = costs.detach().reshape(-1, axes * n * n).double()
     own = torch.zeros_like(tables[:, : n * n]) if places is None else places.detach().reshape(-1, n * n).double()
-    order = start.reshape(-1, n).argsort(-1)
+    order = start.long().reshape(-1, n).argsort(-1)
     whole = tables.isfinite().all(-1) & own.isfinite().all(-1)
     search = _Search(torch.cat([tables, own], -1), tuple(shape))
     order[whole] = search.descend(whole.nonzero().squeeze(-1), order[whole], most)

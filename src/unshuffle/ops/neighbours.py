@@ -53,6 +53,7 @@ def neighbour_cost(
         >>> neighbour_cost(costs, torch.eye(3), (3,))  # 0 before 1, and 1 before 2
         tensor(14.)
     """
+    _check_permutation("neighbour_cost", costs, permutation)
     check_neighbours("neighbour_cost", costs, shape, permutation=permutation, places=places)
     found = costs.new_zeros(costs.shape[:-3])
     for axis, beside in enumerate(adjacency(shape, costs)):
@@ -83,6 +84,7 @@ def neighbour_gradient(
     Returns:
         (..., n, n).
     """
+    _check_permutation("neighbour_gradient", costs, permutation)
     check_neighbours("neighbour_gradient", costs, shape, permutation=permutation, places=places)
     return _slope(costs, permutation, adjacency(shape, costs), places)
 
@@ -147,10 +149,17 @@ def anneal_neighbours(
 ) -> list[Float[Tensor, "*batch n n"]]:
     """The uniform start of :func:`arrange_by_neighbours`, and the placement after each of its steps."""
     check_neighbours("arrange_by_neighbours", costs, shape, places=places)
-    _check.positive("arrange_by_neighbours", "steps", steps)
-    _check.positive("arrange_by_neighbours", "iterations", iterations)
+    steps = _check.count("arrange_by_neighbours", "steps", steps)
+    iterations = _check.count("arrange_by_neighbours", "iterations", iterations)
+    if not isinstance(temperatures, tuple | list) or len(temperatures) != 2:
+        raise TypeError(
+            f"arrange_by_neighbours: `temperatures` must be two numbers, of the first and the last step; "
+            f"got {temperatures!r}."
+        )
     for temperature in temperatures:
         _check.positive("arrange_by_neighbours", "temperatures", temperature)
+        if math.isinf(temperature):
+            raise ValueError(f"arrange_by_neighbours: `temperatures` must be finite; got {temperatures}.")
     if costs.numel() == 0:
         return [costs.sum(-3)] * (steps + 1)
     dtype = torch.promote_types(costs.dtype, torch.float32)
@@ -182,7 +191,7 @@ def adjacency(shape: Sequence[int], like: Tensor) -> Float[Tensor, "axes n n"]:
 def check_neighbours(function: str, costs: Tensor, shape: Sequence[int], **squares: Tensor | None) -> None:
     """Refuses costs that are no stack of square matrices for this lattice, and matrices of another size beside them."""
     _check.floating(function, "costs", costs)
-    places = math.prod(shape)
+    places = math.prod(_check.lengths(function, "shape", shape))
     if costs.ndim < 3 or costs.shape[-3:] != (len(shape), places, places):
         raise ValueError(
             f"{function}: `costs` must be (..., axes, n, n) with one channel for each axis of `shape` and n places in "
@@ -192,6 +201,12 @@ def check_neighbours(function: str, costs: Tensor, shape: Sequence[int], **squar
         if square is not None:
             _check.floating(function, name, square)
             _check.same_shape(function, name, square, "costs[..., 0, :, :]", costs[..., 0, :, :])
+
+
+def _check_permutation(function: str, costs: Tensor, permutation: Tensor) -> None:
+    _check.floating(function, "costs", costs)
+    _check.floating(function, "permutation", permutation)
+    _check.same_dtype(function, "permutation", permutation, "costs", costs)
 
 
 def _slope(costs: Tensor, plan: Tensor, beside: Tensor, places: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ from the order; :mod:`unshuffle.ops.descent` makes the steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -91,6 +92,7 @@ def arrangement_cost(
     _check_lattice("arrangement_cost", costs, shape)
     _check.floating("arrangement_cost", "permutation", permutation)
     _check.same_shape("arrangement_cost", "permutation", permutation, "costs[..., 0, :, :]", costs[..., 0, :, :])
+    _check.same_dtype("arrangement_cost", "permutation", permutation, "costs", costs)
     return (permutation * slope(costs, permutation, tuple(shape))).sum((-1, -2)) / 2
 
 
@@ -146,7 +148,7 @@ def order_by_costs(
     Source: Zhang, Prügel-Bennett & Hare, ICLR 2019, section 2.2 and appendices A, B and D.
     """
     _check_costs("order_by_costs", costs)
-    asked = _asked("order_by_costs", costs.shape[-1:], steps, step_size, iterations, update)
+    asked = _asked("order_by_costs", tuple(costs.shape[-1:]), steps, step_size, iterations, update)
     if start is not None:
         _check.floating("order_by_costs", "start", start)
         _check.same_shape("order_by_costs", "start", start, "costs", costs)
@@ -246,15 +248,20 @@ def with_unit_norm(
 def _asked(
     function: str, shape: Sequence[int], steps: int, step_size: float | Tensor, iterations: int, update: Update
 ) -> Descent:
-    _check.not_negative(function, "steps", steps)
+    shape, steps = _check.lengths(function, "shape", shape), _check.count(function, "steps", steps, least=0)
+    _check.number(function, "step_size", 1.0 if isinstance(step_size, Tensor) else step_size)
+    if isinstance(step_size, Tensor):
+        _check.real(function, "step_size", step_size)
+    elif not math.isfinite(step_size):
+        raise ValueError(f"{function}: `step_size` must be finite; got {step_size}.")
     if isinstance(step_size, Tensor) and step_size.numel() != 1:
         raise ValueError(
             f"{function}: `step_size` must be one number; got a tensor of shape {tuple(step_size.shape)}. For steps of "
             "other sizes in each set, scale its costs."
         )
-    _check.positive(function, "iterations", iterations)
+    iterations = _check.count(function, "iterations", iterations)
     _check.one_of(function, "update", update, UPDATES)
-    return Descent(tuple(shape), steps, iterations, update)
+    return Descent(shape, steps, iterations, update)
 
 
 def _check_costs(function: str, costs: Tensor) -> None:
@@ -270,10 +277,12 @@ def _check_pair(function: str, costs: Tensor, permutation: Tensor) -> None:
     _check_costs(function, costs)
     _check.floating(function, "permutation", permutation)
     _check.same_shape(function, "permutation", permutation, "costs", costs)
+    _check.same_dtype(function, "permutation", permutation, "costs", costs)
 
 
 def _check_lattice(function: str, costs: Tensor, shape: Sequence[int]) -> None:
     _check_costs(function, costs)
+    _check.lengths(function, "shape", shape)
     places = 1
     for length in shape:
         places *= length

@@ -59,10 +59,10 @@ def ot_rank(
     Source: Cuturi, Teboul & Vert, "Differentiable Ranking and Sorting using Optimal Transport", NeurIPS 2019; the
     start is that of Thornton & Cuturi, "Rethinking Initialization of the Sinkhorn Algorithm", AISTATS 2023.
     """
-    _check.floating("ot_rank", "values", values)
-    _check.positive("ot_rank", "regularization_strength", regularization_strength)
-    _check.positive("ot_rank", "num_iters", num_iters)
-    _check.axis("ot_rank", values, dim)
+    _check.floating("ot_rank", "values", values, meta=True)
+    _check.positive("ot_rank", "regularization_strength", regularization_strength, learned=True)
+    num_iters = _check.count("ot_rank", "num_iters", num_iters)
+    _check.axis("ot_rank", values, dim, of="values")
     if values.shape[dim] == 0:
         return values.clone()
     spoilt = values.isnan().any(dim=dim, keepdim=True)

@@ -20,7 +20,14 @@ from torch import Tensor
 
 from unshuffle import _check
 from unshuffle.ops import _native
-from unshuffle.ops.isotonic import COMPILED_UP_TO, block_first, block_mean, block_sum, decreasing_blocks
+from unshuffle.ops.isotonic import (
+    COMPILED_UP_TO,
+    block_first,
+    block_mean,
+    block_sum,
+    decreasing_blocks,
+    membership_blocks,
+)
 
 Regularization = Literal["l2", "kl"]
 RANK, TOPK, SORT = 0, 1, 2  # as in _native/permutahedron.c
@@ -40,12 +47,21 @@ class Projection(NamedTuple):
     k: int = 0
 
 
-def check(function: str, values: Tensor, regularization: str, strength: float, mask: Tensor | None, dim: int) -> None:
+def check(
+    function: str,
+    values: Tensor,
+    regularization: str,
+    strength: float,
+    mask: Tensor | None,
+    dim: int,
+    flag: tuple[str, bool],
+) -> None:
     """Refuses what no projection takes."""
-    _check.floating(function, "values", values)
+    _check.floating(function, "values", values, meta=True)
     _check.one_of(function, "regularization", regularization, ("l2", "kl"))
     _check.not_negative(function, "regularization_strength", strength)
-    _check.axis(function, values, dim)
+    _check.flag(function, *flag)
+    _check.axis(function, values, dim, of="values")
     if mask is not None:
         _check.mask(function, mask, "values", values)
 
@@ -81,7 +97,8 @@ class _Native(torch.autograd.Function):
         out, kept = rows.empty(), None
         places = (None, None)
         if ctx.needs_input_grad[0]:
-            kept = torch.empty(rows.rows * (rows.n + 3), dtype=torch.int32)  # the order, then each row's extent
+            # The order, then each row's extent.
+            kept = torch.empty(rows.rows * (rows.n + 3), dtype=torch.int32, device="cpu")
             places = (kept.data_ptr(), kept.data_ptr() + 4 * rows.rows * rows.n)
         arguments = (*rows.arguments(hidden), what.task, what.kl, what.strength, what.sign, what.k)
         _native.call("unshuffle_project", *arguments, out.data_ptr(), *places, work=values.numel())
@@ -105,6 +122,37 @@ class _Native(torch.autograd.Function):
         places = (kept.data_ptr(), kept.data_ptr() + 4 * rows.rows * rows.n, slope.data_ptr(), out.data_ptr())
         _native.call("unshuffle_differentiate", *arguments, *places, work=values.numel())
         return rows.restore(out, dim), None, None, None
+
+
+class _BlocksInC(torch.autograd.Function):
+    """The blocks of sorted rows as C pools them, under transforms too: all paths pool ties by one rule."""
+
+    @staticmethod
+    def forward(numbers: Tensor, parts: Tensor, what: Projection) -> Tensor:
+        rows, n = numbers.shape
+        order, extent = torch.empty(rows, n, dtype=torch.int32), torch.empty(rows, 3, dtype=torch.int32)
+        present, out = parts != 3, torch.empty_like(numbers)
+        layout = _native.Layout(numbers.masked_fill(parts == 0, torch.inf).masked_fill(parts == 2, -torch.inf), -1)
+        arguments = (*layout.arguments(present), what.task, what.kl, what.strength, 1.0, what.k)
+        places = (out.data_ptr(), order.data_ptr(), extent.data_ptr())
+        _native.call("unshuffle_project", *arguments, *places, work=numbers.numel())
+        # The sign bit is BLOCK_START of permutahedron.c, set among finite numbers only.
+        starts = (order < 0) & (parts == 1)
+        starts[:, 1:] |= parts[:, 1:] != parts[:, :-1]
+        starts[:, 0] = False
+        return starts.cumsum(-1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info, in_dims, numbers: Tensor, parts: Tensor, what: Projection) -> tuple[Tensor, int]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        rows = [x.unsqueeze(0).expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0)
+                for x, at in zip((numbers, parts), in_dims)]  # fmt: skip
+        blocks = _BlocksInC.apply(*(x.flatten(0, 1).contiguous() for x in rows), what)
+        assert isinstance(blocks, Tensor)  # `apply` has no return type
+        return blocks.unflatten(0, rows[0].shape[:2]), 0
 
 
 # ------------------------------------------------------------------------------------------------- in PyTorch
@@ -161,15 +209,12 @@ def _ranks(ordered: _Sorted, what: Projection) -> Tensor:
     weights = _weights(ordered, what)
     # Items of one block differ by less than n (L2), or by a factor that its answers could not have (KL).
     theta = _descent(ordered, what.strength, widest=_FAR if what.kl else float(n))
+    blocks = _blocks(ordered, what, theta, weights)
     if not what.kl:
-        blocks = decreasing_blocks(theta - weights, ordered.parts, None)
-        blocks = _alone_where_flat(blocks, weights) if what.task == TOPK else blocks
         # Values and weights stay apart, so that a block of one has a whole rank, exactly.
         answer = theta - block_mean(theta, blocks) + block_mean(weights, blocks)
         # Rounding may leave the bounds; mending that is no part of the derivative.
         return answer + (answer.clamp(0, 1) - answer).detach() if what.task == TOPK else answer
-    blocks = decreasing_blocks(theta, ordered.parts, weights.log())
-    blocks = _alone_where_flat(blocks, weights) if what.task == TOPK else blocks
     if what.strength > 0:  # values lie closer to each other than to the end of a long descent
         theta = ordered.numbers.masked_fill(ordered.parts != 1, 0.0)
     mass = ((theta - block_first(theta, blocks)) / (what.strength or 1.0)).exp()
@@ -186,14 +231,31 @@ def _sorted_values(ordered: _Sorted, what: Projection) -> Tensor:
     weights = torch.arange(n, 0, -1, dtype=numbers.dtype, device=numbers.device).expand_as(numbers)
     if what.kl:
         theta = _descent(ordered, 1.0, widest=n / strength + math.log(n + 1) + _FAR)
-        blocks = decreasing_blocks(weights / strength, ordered.parts, theta)
+        blocks = _blocks(ordered, what, theta, weights)
         answer = _log_sum(numbers, blocks) + _log_shares(weights / strength, blocks)
     else:
         # One gap above n^2 / 2 joins all items in one block, whatever its size.
         theta = _descent(ordered, 1 / strength, widest=float(n**2))
-        blocks = decreasing_blocks(weights - theta, ordered.parts, None)
+        blocks = _blocks(ordered, what, theta, weights)
         answer = (weights - block_mean(weights, blocks)) / strength + block_mean(numbers, blocks)
     return what.sign * torch.where(finite, answer, ordered.numbers.detach())
+
+
+def _blocks(ordered: _Sorted, what: Projection, theta: Tensor, weights: Tensor) -> Tensor:
+    """Which neighbours of a sorted row share one fit, numbered from 0."""
+    if not _native.traced() and theta.is_cpu and type(theta) is Tensor and _native.available():
+        blocks = _BlocksInC.apply(ordered.numbers.detach(), ordered.parts, what)
+        assert isinstance(blocks, Tensor)  # `apply` has no return type
+        return blocks
+    if what.task == SORT:
+        targets, others = (weights / what.strength, theta) if what.kl else (weights - theta, None)
+        return decreasing_blocks(targets, ordered.parts, others)
+    if what.task == TOPK and what.kl:
+        return membership_blocks(theta, ordered.parts, weights)
+    if what.kl:
+        return decreasing_blocks(theta, ordered.parts, weights.log())
+    blocks = decreasing_blocks(theta - weights, ordered.parts, None)
+    return _alone_where_flat(blocks, weights) if what.task == TOPK else blocks
 
 
 def _descent(ordered: _Sorted, strength: float, *, widest: float) -> Tensor:

@@ -75,15 +75,17 @@ def perturbed_sort(
     form is ours. Trefethen & Weideman, "The Exponentially Convergent Trapezoidal Rule", SIAM Review 2014.
     """
     _check.floating("perturbed_sort", "values", values)
-    _check.positive("perturbed_sort", "sigma", sigma)
-    _check.axis("perturbed_sort", values, dim)
+    _check.positive("perturbed_sort", "sigma", sigma, learned=True)
+    _check.finite("perturbed_sort", "sigma", sigma)
+    _check.axis("perturbed_sort", values, dim, of="values")
+    _check.random_source("perturbed_sort", generator)
     last = values.movedim(dim, -1)
     spoilt = last.isnan().any(-1, keepdim=True)
     last = last.masked_fill(spoilt, 0.0)
     if num_samples is None:
         ordered = _exact_sort(last, sigma, named("perturbed_sort", noise))
     else:
-        _check.positive("perturbed_sort", "num_samples", num_samples)
+        num_samples = _check.count("perturbed_sort", "num_samples", num_samples)
         ordered = _sampled_sort(last, sigma, resolve("perturbed_sort", noise), num_samples, generator)
     return ordered.masked_fill(spoilt, torch.nan).movedim(-1, dim).to(values.dtype)
 

@@ -53,7 +53,7 @@ def neural_sort(
     Source: Grover, Wang, Zweig & Ermon, "Stochastic Optimization of Sorting Networks via Continuous Relaxations",
     ICLR 2019 (whose matrix is the transpose of that with ``descending=True``).
     """
-    _check_arguments("neural_sort", scores, temperature, dim)
+    _check_arguments("neural_sort", scores, temperature, descending, dim)
     line, _ = _on_a_line(scores.movedim(dim, -1).double(), _reach(temperature))
     apart = (line.unsqueeze(-1) - line.unsqueeze(-2)).abs().sum(-1)
     n = line.shape[-1]
@@ -104,17 +104,18 @@ def soft_sort_matrix(
     Source: Prillo & Eisenschlos, "SoftSort: A Continuous Relaxation for the argsort Operator", ICML 2020 (whose matrix
     is the transpose of that with ``descending=True``).
     """
-    _check_arguments("soft_sort_matrix", scores, temperature, dim)
-    _check.positive("soft_sort_matrix", "power", power)
+    _check_arguments("soft_sort_matrix", scores, temperature, descending, dim)
+    _check.positive("soft_sort_matrix", "power", power, learned=True)
     line, ordered = _on_a_line(scores.movedim(dim, -1).double(), _reach(temperature, power))
     distance = _power(line.unsqueeze(-1) - ordered.unsqueeze(-2), power)
     return _fill_positions(-distance / temperature, scores, descending, dim)
 
 
-def _check_arguments(function: str, scores: Tensor, temperature: float, dim: int) -> None:
-    _check.floating(function, "scores", scores)
-    _check.positive(function, "temperature", temperature)
-    _check.axis(function, scores, dim)
+def _check_arguments(function: str, scores: Tensor, temperature: float, descending: bool, dim: int) -> None:
+    _check.floating(function, "scores", scores, meta=True)
+    _check.positive(function, "temperature", temperature, learned=True)
+    _check.flag(function, "descending", descending)
+    _check.axis(function, scores, dim, of="scores")
 
 
 def _reach(temperature: float, power: float = 1.0) -> float:

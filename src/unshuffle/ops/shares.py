@@ -65,6 +65,11 @@ class Samples:
         keeps_shares: bool,
     ) -> None:
         self.function, self.power, self.group = function, power, group
+        if not isinstance(matrix, Tensor) and (isinstance(matrix, str | bytes) or not hasattr(matrix, "__len__")):
+            raise TypeError(
+                f"{function}: `log_probabilities` must be a torch.Tensor, or a sequence of them; "
+                f"got {type(matrix).__name__}."
+            )
         self.chunks = [matrix] if isinstance(matrix, Tensor) else matrix
         if not len(self.chunks):
             raise ValueError(f"{function}: `log_probabilities` must hold at least one chunk, of 0 rows or more; got 0.")
@@ -316,7 +321,7 @@ def _add_in_c(
     factors: Tensor | None,
 ) -> int:
     """Adds what the rows give to ``masses``, and notes what is kept of them; returns the first bad row, or -1."""
-    bad = torch.empty(1, dtype=torch.int64)
+    bad = torch.empty(1, dtype=torch.int64, device="cpu")
     rows = (block.data_ptr(), *block.shape, block.stride(0), _native.KINDS[block.dtype])
     places = (offsets, weights, masses, kept.levels, kept.tops, kept.labels, kept.shares, factors, bad)
     pointers = (None if place is None else place.data_ptr() for place in places)

@@ -116,6 +116,7 @@ def gumbel_sinkhorn(
     """
     _check_arguments("gumbel_sinkhorn", scores, mask)
     _check.not_negative("gumbel_sinkhorn", "noise_scale", noise_scale)
+    _check.random_source("gumbel_sinkhorn", generator)
     asked = _asked("gumbel_sinkhorn", temperature, num_iters, tolerance, gradient)
     wide = widen(scores)
     noise = resolve("gumbel_sinkhorn", "gumbel").draw(tuple(scores.shape), wide, generator)
@@ -135,7 +136,7 @@ def _check_arguments(function: str, scores: Tensor, mask: Tensor | None) -> None
 
 def _asked(function: str, temperature: float, num_iters: int, tolerance: float, gradient: Gradient) -> Balance:
     _check.positive(function, "temperature", temperature)
-    _check.positive(function, "num_iters", num_iters)
+    num_iters = _check.count(function, "num_iters", num_iters)
     _check.not_negative(function, "tolerance", tolerance)
     _check.one_of(function, "gradient", gradient, ("unrolled", "implicit"))
     return Balance(float(temperature), num_iters, float(tolerance), gradient == "implicit")

@@ -59,7 +59,7 @@ def soft_rank(
     Source: Blondel, Teboul, Berthet & Djolonga, "Fast Differentiable Sorting and Ranking", ICML 2020, Definition 2. The
     KL form follows the authors' code, which returns ranks (the paper's returns their logarithms).
     """
-    check("soft_rank", values, regularization, regularization_strength, mask, dim)
+    check("soft_rank", values, regularization, regularization_strength, mask, dim, ("descending", descending))
     sign = -1.0 if descending else 1.0
     what = Projection(RANK, regularization == "kl", float(regularization_strength), sign)
     return project("soft_rank", values, mask, what, dim)
@@ -110,7 +110,7 @@ def soft_sort(
     Source: Blondel, Teboul, Berthet & Djolonga, "Fast Differentiable Sorting and Ranking", ICML 2020, Definition 1. The
     derivative with ``"kl"`` is that of the definition; the authors' code returns another for strengths from 1 on.
     """
-    check("soft_sort", values, regularization, regularization_strength, mask, dim)
+    check("soft_sort", values, regularization, regularization_strength, mask, dim, ("descending", descending))
     sign = 1.0 if descending else -1.0
     what = Projection(SORT, regularization == "kl", float(regularization_strength), sign)
     return project("soft_sort", values, mask, what, dim)

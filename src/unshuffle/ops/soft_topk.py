@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unshuffle import _check
 from unshuffle.ops.permutahedron import TOPK, Projection, Regularization, check, project
 
 
@@ -51,10 +52,12 @@ def soft_topk(
 
     Source: Blondel et al., ICML 2020, section 2 (the permutahedron of any w). Its softmax form: the capped simplex.
     """
-    check("soft_topk", values, regularization, regularization_strength, mask, dim)
+    check("soft_topk", values, regularization, regularization_strength, mask, dim, ("largest", largest))
     n = values.shape[dim]
+    _check.number("soft_topk", "k", k)
     if not 0 <= k <= n:
         raise ValueError(f"soft_topk: `k` must be between 0 and the number of items, n = {n}; got {k}.")
+    k = _check.count("soft_topk", "k", k, least=0)
     sign = 1.0 if largest else -1.0
-    what = Projection(TOPK, regularization == "kl", float(regularization_strength), sign, int(k))
+    what = Projection(TOPK, regularization == "kl", float(regularization_strength), sign, k)
     return project("soft_topk", values, mask, what, dim)

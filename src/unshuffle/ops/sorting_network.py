@@ -26,6 +26,7 @@ from unshuffle.ops.comparators import (
     depth,
     sort_in_pytorch,
 )
+from unshuffle.ops.permutahedron import SORT, Projection, project
 
 _HARD = len(RELAXATIONS)  # as in _native/comparators.h
 
@@ -60,8 +61,8 @@ def sorting_network(
         network: ``"odd_even"``: n layers in which neighbours meet. ``"bitonic"``: about (log2 n)^2 / 2 layers.
         relaxation: the sigmoid f. With ``"reciprocal"``, ``"cauchy"`` and ``"optimal"``, which have heavy tails, no
             sorted value falls when a value rises; with ``"logistic"``, ``"logistic_phi"`` and ``"gaussian"`` some do.
-        steepness: s > 0, in inverse units of ``values``. Large is sharp; infinite is the hard sort, whose matrix has
-            gradient 0.
+        steepness: s > 0, in inverse units of ``values``. Large is sharp; infinite is the hard sort, bit for bit: its
+            matrix has gradient 0, and each sorted value that of the item which stands there (tied ones share it).
         mask: True where an item is present, broadcast to the shape of ``values``. Those present are sorted as if alone,
             by the network of their number, into their slots in order; masked slots have values, rows and columns of 0.
         dim: the axis of ``values`` that holds the items. The two axes of the matrix are always its last two.
@@ -167,7 +168,7 @@ def _check_arguments(
     _check.one_of(function, "network", network, NETWORKS)
     _check.one_of(function, "relaxation", relaxation, RELAXATIONS)
     _check.positive(function, "steepness", steepness)
-    _check.axis(function, values, dim)
+    _check.axis(function, values, dim, of="values")
     if mask is not None:
         _check.mask(function, mask, "values", values)
     return Kind(network, relaxation, float(steepness))  # pyright: ignore[reportArgumentType]
@@ -197,8 +198,16 @@ def _sort(values: Tensor, mask: Tensor | None, kind: Kind) -> tuple[Tensor, Tens
         ordered, matrix = _sort(values.double(), mask, kind)
         return ordered.to(values.dtype), matrix.to(values.dtype)
     if _native.takes(values):
-        return _NativeSort.apply(values, mask, kind)  # pyright: ignore[reportReturnType]
-    return _sort_anywhere(values, mask, kind)
+        ordered, matrix = _NativeSort.apply(values, mask, kind)  # pyright: ignore[reportGeneralTypeIssues]
+    else:
+        ordered, matrix = _sort_anywhere(values, mask, kind)
+    return (_exactly(ordered, values, mask) if math.isinf(kind.steepness) else ordered), matrix
+
+
+def _exactly(ordered: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """The hard sort of the values, bit for bit, with the derivative of ``ordered``, which rounding has touched."""
+    hard = project("sorting_network", values.detach(), mask, Projection(SORT, False, 0.0, -1.0), -1)
+    return torch.where(hard.isfinite(), ordered + (hard - ordered).detach(), hard)
 
 
 def _sort_anywhere(values: Tensor, mask: Tensor | None, kind: Kind) -> tuple[Tensor, Tensor]:
@@ -237,7 +246,7 @@ class _NativeSort(torch.autograd.Function):
     def forward(ctx, values: Tensor, mask: Tensor | None, kind: Kind) -> tuple[Tensor, Tensor]:
         rows = _native.Layout(values, -1)
         hidden = None if mask is None else rows.dense(mask, -1)
-        ordered, matrix = rows.empty(), torch.empty((*values.shape, rows.n), dtype=values.dtype)
+        ordered, matrix = rows.empty(), torch.empty((*values.shape, rows.n), dtype=values.dtype, device="cpu")
         arguments = (*rows.arguments(hidden), *_codes(kind), ordered.data_ptr(), matrix.data_ptr())
         _native.call("unshuffle_network_sort", *arguments, work=_work(kind, rows, rows.n))
         if ctx.needs_input_grad[0]:

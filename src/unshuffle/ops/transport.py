@@ -12,6 +12,7 @@ section 3.1; Cuturi, "Sinkhorn Distances", NeurIPS 2013.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -139,7 +140,10 @@ def transport(
     2020, equations 6 to 8. Their iteration changes the classes' factors, then the samples'; this one is the same with
     the samples' first. The stopping rule is ours.
     """
-    _check_options(power, tolerance, class_tolerance, max_iters)
+    max_iters = _check_options(power, tolerance, class_tolerance, max_iters)
+    for name, choice in (("accelerate", accelerate), ("equal_sizes", equal_sizes), ("spare_memory", spare_memory)):
+        _check.flag("transport", name, choice)
+    _check_numbers(sample_marginals=sample_marginals, class_marginals=class_marginals, start=start)
     if equal_sizes and sample_marginals is not None:
         raise ValueError(
             "transport: `equal_sizes` counts samples, so all weigh the same; leave `sample_marginals` out."
@@ -171,13 +175,19 @@ def transport(
     )
 
 
-def _check_options(power: float, tolerance: float, class_tolerance: float, max_iters: int) -> None:
+def _check_options(power: float, tolerance: float, class_tolerance: float, max_iters: int) -> int:
     _check.positive("transport", "power", power)
     if power == math.inf:
         raise ValueError("transport: `power` must be finite; got inf. Take a large one, such as 1e4.")
     _check.not_negative("transport", "tolerance", tolerance)
     _check.not_negative("transport", "class_tolerance", class_tolerance)
-    _check.not_negative("transport", "max_iters", max_iters)
+    return _check.count("transport", "max_iters", max_iters, least=0, most=sys.maxsize)
+
+
+def _check_numbers(**given: Tensor | None) -> None:
+    for name, value in given.items():
+        if value is not None:
+            _check.real("transport", name, value)
 
 
 def _shares(class_marginals: Tensor | None, classes: int) -> Tensor:

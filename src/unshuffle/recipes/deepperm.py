@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from unshuffle._ranges import Epochs, FractionBelowOne, Minibatch, Seed, Size
 from unshuffle.data.image import Images
 from unshuffle.data.named import Labelled
 from unshuffle.data.patching import Grid
@@ -35,22 +36,26 @@ class DeepPermRecipe:
     """What sees one patch: conv1 to conv5."""
     loss: MatrixLoss = SinkhornCrossEntropy()
     """What is made of the scores, and its cost."""
-    patch_features: int = 128
+    patch_features: Size = 128
     """Features of one patch, fc6; the paper's AlexNet has 4096, the authors' code 512."""
-    hidden: int = 512
+    hidden: Size = 512
     """Units of fc7, over all patches: the length of an embedding."""
-    dropout: float = 0.5
+    dropout: FractionBelowOne = 0.5
     """Between the fully connected layers, in training."""
     optim: AdamW | Adam | SGD = AdamW()
     """How the weights move."""
-    batch_size: int = 64
+    batch_size: Minibatch = 64
     """Images in a step, over all processes."""
-    epochs: int = 100
+    epochs: Epochs = 100
     """Passes over the data."""
-    holdout: float = 0.05
+    holdout: FractionBelowOne = 0.05
     """Share of the images kept out of training, to see whether the reordering generalises."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
+
+    def __post_init__(self) -> None:
+        if getattr(self.patches, "number", 2) is not None and self.patches.count < 2:
+            raise ValueError("DeepPermRecipe: `patches` must be at least 2, or there is nothing to order; got 1.")
 
     def settle(self, root: str | Path) -> tuple[DeepPermRecipe, list[str]]:
         """Chooses from the data below ``root`` what was left open; lines tell what was chosen."""

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from unshuffle import _check
-from unshuffle._files import write_atomically
+from unshuffle._files import check_folder, write_atomically
+from unshuffle._ranges import Few, Range
 from unshuffle.data.samples import Bundle, digits, notes
 from unshuffle.evals import Stamp, Task, compare, linear_probe, nearest_probe, stamp, supersede
 from unshuffle.evals.encoder import Encoder, load
@@ -73,14 +74,10 @@ class Demo:
 
     full: bool
     """All five losses and several seeds, or the default loss once."""
-    effort: float
+    effort: Annotated[float, Range(0, 1000, open_low=True)]
     """Share of the usual epochs; 1 is the demo, less is a rehearsal."""
-    seeds: int
+    seeds: Few
     """Trainings of each loss, where ``full``."""
-
-    def __post_init__(self) -> None:
-        _check.positive("Demo", "effort", self.effort)
-        _check.positive("Demo", "seeds", self.seeds)
 
     @property
     def losses(self) -> dict[str, Callable[[], ShuffleRecipe]]:
@@ -118,7 +115,7 @@ def run_demo(place: Path, demo: Demo, *, reporter: Reporter) -> list[Result]:
 def _open(place: Path, demo: Demo) -> None:
     """Makes the demo's folder, or finds it made."""
     if place.is_dir() and any(place.iterdir()):
-        stored = folder.read(place).recipe if (place / folder.RECIPE).exists() else None
+        stored = folder.read(place, kind=object).recipe if (place / folder.RECIPE).exists() else None
         if not isinstance(stored, Demo):
             raise folder.RunError(f"{place} holds something else than a demo; give another --out.")
         if stored != demo:
@@ -212,6 +209,7 @@ def _trained(
 ) -> Encoder:
     """The encoder of one training: loaded if it is finished, else trained or resumed."""
     recipe = replace(recipe, epochs=max(1, round(recipe.epochs * demo.effort)))
+    check_folder(place)  # the demo's folder may be a stranger's, and this one in it a link
     begun = (place / folder.RECIPE).exists()
     if begun and folder.read(place).recipe != recipe:
         raise folder.RunError(f"{place} was made by another version of its recipe; give another --out.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from unshuffle import _check
+from unshuffle._ranges import Epochs, Few, FractionBelowOne, MaybeMany, Minibatch, Seed
 from unshuffle.data.blur import Blur
 from unshuffle.data.image import Images
 from unshuffle.data.named import CIFAR10, Labelled
@@ -37,26 +37,22 @@ class ViewsRecipe:
     """What stands between the representation and the loss."""
     loss: GroupOrder | InfoNCE | Triplet = GroupOrder(inverse_temperature=16.0)
     """What is asked of the distances between projections."""
-    parts: int = 1
+    parts: Few = 1
     """Pieces in which a batch goes through the network where the memory is short: the loss is that of the whole batch,
     batch norms see one piece, and the network computes everything twice."""
     optim: CosineSGD | CosineLARS | AdamW = CosineSGD(lr=32.0, reference_epochs=None)
     """How the weights move."""
-    batch_size: int = 256
+    batch_size: Minibatch = 256
     """Images in a step, over all processes."""
-    epochs: int = 100
+    epochs: Epochs = 100
     """Passes over the data."""
-    holdout: float = 0.05
+    holdout: FractionBelowOne = 0.05
     """Share of the images kept out of training."""
-    knn_every: int = 1
+    knn_every: MaybeMany = 1
     """Epochs between questions to the nearest neighbours: the share of the held-out images whose class they tell, a
     column of metrics.csv where the data have classes. 0: never."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
-
-    def __post_init__(self) -> None:
-        _check.positive("ViewsRecipe", "parts", self.parts)
-        _check.not_negative("ViewsRecipe", "knn_every", self.knn_every)
 
     def settle(self, root: str | Path) -> tuple[ViewsRecipe, list[str]]:
         """Chooses from the data below ``root`` what was left open; lines tell what was chosen."""

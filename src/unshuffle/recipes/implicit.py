@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from unshuffle._ranges import Epochs, Few, Fraction, FractionBelowOne, Minibatch, Positive, Seed, Size
 from unshuffle.data.image import Images
 from unshuffle.data.mosaic import Tiles, Whole
 from unshuffle.data.named import Labelled
@@ -33,25 +34,25 @@ class ClassifyRecipe:
 
     source: Images | Packaged | Labelled = Packaged("digits")
     """Where images come from; they have labels."""
-    grid: tuple[int, int] = (3, 3)
+    grid: tuple[Few, Few] = (3, 3)
     """Rows and columns of the tiles to come: images are scaled until they divide evenly."""
-    mean: tuple[float, ...] = (0.5,)
+    mean: tuple[Fraction, ...] = (0.5,)
     """Of the pixels in [0, 1], subtracted from them: one for each channel, or one for all."""
-    deviation: tuple[float, ...] = (0.25,)
+    deviation: tuple[Positive, ...] = (0.25,)
     """Of the pixels, by which they are divided."""
     backbone: Backbone = SmallConv()
     """What sees an image."""
-    classes: int = 10
+    classes: Size = 10
     """How many classes there are."""
     optim: AdamW | Adam = Adam(lr=1e-3)
     """How the weights move."""
-    batch_size: int = 32
+    batch_size: Minibatch = 32
     """Images in a step, over all processes."""
-    epochs: int = 20
+    epochs: Epochs = 20
     """Passes over the data."""
-    holdout: float = 0.0
+    holdout: FractionBelowOne = 0.0
     """Share of the images kept out of training."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
 
     def settle(self, root: str | Path) -> tuple[ClassifyRecipe, list[str]]:

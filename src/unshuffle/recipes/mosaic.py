@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import Dataset
 
+from unshuffle._ranges import Epochs, Few, Fraction, FractionBelowOne, MaybeFew, Minibatch, Positive, Seed, Size
 from unshuffle.data.image import Images
 from unshuffle.data.mosaic import Tiles, pixel_constants
 from unshuffle.data.named import CIFAR10, MNIST, Labelled
@@ -33,38 +34,42 @@ class MosaicRecipe:
 
     source: Images | Packaged | Labelled = Images(size=64)
     """Where images come from."""
-    grid: tuple[int, int] = (3, 3)
+    grid: tuple[Few, Few] = (3, 3)
     """Rows and columns of tiles. Images that do not divide evenly are scaled up until they do."""
-    mean: tuple[float, ...] | None = None
+    mean: tuple[Fraction, ...] | None = None
     """Of the pixels in [0, 1], subtracted from them: one a channel, or one for all. By default that of the data."""
-    deviation: tuple[float, ...] | None = None
+    deviation: tuple[Positive, ...] | None = None
     """Of the pixels, by which they are divided. By default that of the data."""
     model: MosaicModel = "po-la"
     """What places tiles: po-u and po-la optimise a permutation (from a uniform start, and a linear one), lin-assign
     maps each tile to its place, neighbours learns which tile continues which."""
-    width: int = 64
+    width: Few = 64
     """Channels of the convolutions that see a tile."""
-    hidden: int = 64
+    hidden: Size = 64
     """Units of the network that compares two tiles."""
-    steps: int = 4
+    steps: MaybeFew = 4
     """Of the inner optimisation of po-u and po-la."""
-    iterations: int = 4
+    iterations: Few = 4
     """Rounds of each Sinkhorn normalisation, but of neighbours."""
     update: Update = "alternative"
     """Of the inner optimisation: alternative moves logits by the gradient of the permutation itself (the paper's);
     proper goes through Sinkhorn; projected moves the permutation and projects it back (its appendix D)."""
-    clip: float | None = None
+    clip: Positive | None = None
     """Keep the linear start's logits within plus and minus this; by default they are free."""
     optim: AdamW | Adam = AdamW(lr=1e-3)
     """How the weights move."""
-    batch_size: int = 32
+    batch_size: Minibatch = 32
     """Images in a step, over all processes."""
-    epochs: int = 50
+    epochs: Epochs = 50
     """Passes over the data."""
-    holdout: float = 0.05
+    holdout: FractionBelowOne = 0.05
     """Share of the images kept out of training."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
+
+    def __post_init__(self) -> None:
+        if self.model == "po-u" and not self.steps:
+            raise ValueError(f"{type(self).__name__}: `steps` must be from 1 where `model` is po-u; got 0.")
 
     def settle(self, root: str | Path) -> tuple[MosaicRecipe, list[str]]:
         """Chooses the pixels' constants from at most 200 images below ``root``, where they are left open.

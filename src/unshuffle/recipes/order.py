@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from torch import nn
 
+from unshuffle._ranges import Epochs, FractionBelowOne, Minibatch, Range, Seed, Size
 from unshuffle.data.image import Images
 from unshuffle.data.jitter import Jitter
 from unshuffle.data.named import OSR, Labelled, PubFig, RankedFolders
@@ -27,7 +29,7 @@ class OrderRecipe:
 
     source: Images | Packaged | Labelled = Packaged("digits")
     """Where samples come from, and what they are ordered by."""
-    length: int = 5
+    length: Annotated[int, Range(2, 1024)] = 5
     """Items in a set."""
     drawing: Drawing = Drawing()
     """How sets are drawn from a batch."""
@@ -37,17 +39,17 @@ class OrderRecipe:
     """What sees one item."""
     loss: PerturbedFenchelYoung | FastSoftRanking | RankMSE | PairwiseLogistic = PerturbedFenchelYoung(sigma=1.0)
     """What the scores cost."""
-    hidden: int = 128
+    hidden: Size = 128
     """Units of the layer before the score: the length of an embedding."""
     optim: AdamW | Adam = AdamW(lr=3e-3)
     """How the weights move."""
-    batch_size: int = 250
+    batch_size: Minibatch = 250
     """Single items in a step; 250 make 50 sets of 5."""
-    epochs: int = 120
+    epochs: Epochs = 120
     """Passes over the data."""
-    holdout: float = 0.05
+    holdout: FractionBelowOne = 0.05
     """Share of the samples kept out of training."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
 
     def settle(self, root: str | Path) -> tuple[OrderRecipe, list[str]]:

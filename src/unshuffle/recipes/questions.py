@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from unshuffle._ranges import Epochs, Few, FractionBelowOne, MaybeFew, Minibatch, Seed, Size
 from unshuffle.data.named.vqa import VQA2
 from unshuffle.data.sort_of_clevr import SortOfClevr
 from unshuffle.data.wording import read_vectors
@@ -27,31 +28,31 @@ class AnswerRecipe:
     """Where questions and pictures come from."""
     reading: SetReading | None = None
     """How the objects are read as a sequence; None: they are not."""
-    hidden: int = 1280
+    hidden: Size = 1280
     """Width of the model, and length of an embedding."""
-    glimpses: int = 8
+    glimpses: Few = 8
     """Attention maps."""
-    rank: int = 3
+    rank: Few = 3
     """Products behind an attention logit, in widths of the model."""
-    word_features: int = 300
+    word_features: Size = 300
     """Length of a word's vector."""
     vectors: str | None = None
     """Text file of word vectors to begin with, as GloVe is distributed; by default they begin at random."""
-    counted: int = 10
+    counted: MaybeFew = 10
     """Largest count of the counting module; 0: without one."""
-    dropout: float = 0.2
+    dropout: FractionBelowOne = 0.2
     """Before the projections of objects and words."""
-    last_dropout: float = 0.5
+    last_dropout: FractionBelowOne = 0.5
     """Of the attention's products and before the answers."""
     optim: Adamax | AdamW | Adam = Adamax()
     """How the weights move."""
-    batch_size: int = 112
+    batch_size: Minibatch = 112
     """Questions in a step, over all processes."""
-    epochs: int = 13
+    epochs: Epochs = 13
     """Passes over the data."""
-    holdout: float = 0.0
+    holdout: FractionBelowOne = 0.0
     """Share of the questions kept out of training; the data sets have parts of their own for testing."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
 
     def settle(self, root: str | Path) -> tuple[AnswerRecipe, list[str]]:

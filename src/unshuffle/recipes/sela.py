@@ -8,7 +8,16 @@ from typing import Any, cast
 
 from torch import nn
 
-from unshuffle import _check
+from unshuffle._ranges import (
+    Epochs,
+    Few,
+    Fraction,
+    FractionBelowOne,
+    MaybeMany,
+    Minibatch,
+    Seed,
+    Size,
+)
 from unshuffle.data.blur import Blur
 from unshuffle.data.colour import ColourJitter
 from unshuffle.data.crops import Crop
@@ -55,14 +64,14 @@ class SelfLabelRecipe:
     """How an image is changed."""
     backbone: Backbone = ResNet()
     """What sees an image."""
-    hidden: tuple[int, ...] = ()
+    hidden: tuple[Size, ...] = ()
     """Units of fully connected layers between backbone and heads: 4096 4096 in AlexNet. None: features are averaged
     over all places."""
-    dropout: float = 0.5
+    dropout: Fraction = 0.5
     """Before each of these layers."""
-    clusters: tuple[int, ...] = (128,)
+    clusters: tuple[Size, ...] = (128,)
     """Clusters: one number for all heads, or one a head."""
-    heads: int = 10
+    heads: Few = 10
     """Labellings that are learnt side by side."""
     labelling: Balanced | Clustered = Balanced()
     """How labels are found."""
@@ -72,28 +81,24 @@ class SelfLabelRecipe:
     """Average the losses of the heads, as the code does; the paper adds them up."""
     optim: StepSGD | CosineSGD | AdamW = StepSGD()
     """How the weights move."""
-    batch_size: int = 256
+    batch_size: Minibatch = 256
     """Images in a step, over all processes."""
-    epochs: int = 100
+    epochs: Epochs = 100
     """Passes over the data."""
-    holdout: float = 0.0
+    holdout: FractionBelowOne = 0.0
     """Share of the images kept out of training; these get no labels."""
-    knn_every: int = 0
+    knn_every: MaybeMany = 0
     """Epochs between questions to the nearest neighbours: the share of the held-out images whose class they tell, a
     column of metrics.csv where the data have classes. 0: never."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
 
     def __post_init__(self) -> None:
-        _check.positive("SelfLabelRecipe", "heads", self.heads)
-        _check.not_negative("SelfLabelRecipe", "knn_every", self.knn_every)
         if len(self.clusters) not in (1, self.heads):
             raise ValueError(
                 f"SelfLabelRecipe: `clusters` must be one number, or one for each of {self.heads} heads; got "
                 f"{len(self.clusters)}."
             )
-        for clusters in self.clusters:
-            _check.positive("SelfLabelRecipe", "clusters", clusters)
         self.labelling.check(self.classes)
 
     @property
@@ -127,16 +132,16 @@ class SupervisedRecipe:
     labels: str | None = None
     """Table of labels: a .csv or .parquet with columns file, label and, for several labellings at once, head; what
     unshuffle labels writes, or any other. None: the labels of the data themselves."""
-    classes: tuple[int, ...] = ()
+    classes: tuple[Size, ...] = ()
     """Classes of each head. None: chosen from the labels; a table of more heads, or of more classes, is followed."""
     views: MultiView = changed_view(96)
     """How an image is changed."""
     backbone: Backbone = ResNet()
     """What sees an image."""
-    hidden: tuple[int, ...] = ()
+    hidden: tuple[Size, ...] = ()
     """Units of fully connected layers between backbone and heads: 4096 4096 in AlexNet. None: features are averaged
     over all places."""
-    dropout: float = 0.5
+    dropout: Fraction = 0.5
     """Before each of these layers."""
     tone: Tone = Tone(0.0)
     """Heavier changes before that, which labels that stay the same allow."""
@@ -146,20 +151,17 @@ class SupervisedRecipe:
     """Average the losses of the heads; otherwise they are added up."""
     optim: StepSGD | CosineSGD | AdamW = StepSGD()
     """How the weights move."""
-    batch_size: int = 256
+    batch_size: Minibatch = 256
     """Images in a step, over all processes."""
-    epochs: int = 90
+    epochs: Epochs = 90
     """Passes over the data."""
-    holdout: float = 0.0
+    holdout: FractionBelowOne = 0.0
     """Share of the images kept out of training."""
-    knn_every: int = 0
+    knn_every: MaybeMany = 0
     """Epochs between questions to the nearest neighbours: the share of the held-out images whose class they tell, a
     column of metrics.csv where the data have classes. 0: never."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
-
-    def __post_init__(self) -> None:
-        _check.not_negative("SupervisedRecipe", "knn_every", self.knn_every)
 
     def settle(self, root: str | Path) -> tuple[SupervisedRecipe, list[str]]:
         """Finds the labels and how many classes they have; lines tell that.

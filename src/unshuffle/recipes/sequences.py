@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from torch import nn
 
+from unshuffle._ranges import Epochs, FractionBelowOne, Minibatch, Range, Seed, Size
 from unshuffle.data.image import Images
 from unshuffle.data.jitter import Jitter
 from unshuffle.data.named import OSR, Labelled, PubFig, RankedFolders
@@ -28,7 +30,7 @@ class SequenceRecipe:
 
     source: Images | Packaged | Labelled = Images()
     """Where images come from, and what they are ordered by."""
-    length: int = 8
+    length: Annotated[int, Range(2, 1024)] = 8
     """Images in a sequence; new images are ordered in windows of as many."""
     drawing: Drawing = Drawing()
     """How sequences are drawn from a batch."""
@@ -38,21 +40,21 @@ class SequenceRecipe:
     """What sees one image: conv1 to conv5."""
     loss: MatrixLoss = SinkhornCrossEntropy()
     """What is made of the scores, and its cost; tied images share their positions evenly."""
-    image_features: int = 128
+    image_features: Size = 128
     """Features of one image, fc6: the length of an embedding."""
-    hidden: int = 512
+    hidden: Size = 512
     """Units of fc7, over all images of a sequence."""
-    dropout: float = 0.5
+    dropout: FractionBelowOne = 0.5
     """Between the fully connected layers, in training."""
     optim: AdamW | Adam | SGD = AdamW()
     """How the weights move."""
-    batch_size: int = 128
+    batch_size: Minibatch = 128
     """Single images in a step; 128 make 16 sequences of 8."""
-    epochs: int = 100
+    epochs: Epochs = 100
     """Passes over the data."""
-    holdout: float = 0.05
+    holdout: FractionBelowOne = 0.05
     """Share of the images kept out of training."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
 
     def settle(self, root: str | Path) -> tuple[SequenceRecipe, list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from unshuffle._ranges import Epochs, Few, FractionBelowOne, MaybeFew, Minibatch, Seed, Size
 from unshuffle.data.numbers import Numbers, Sorting
 from unshuffle.methods.arrangers import Model, NumberNet
 from unshuffle.methods.arranging import LearnToArrange
@@ -26,25 +27,29 @@ class SortRecipe:
     model: Model = "po-u"
     """What orders: po-u and po-la optimise a permutation (from a uniform start, and a linear one), lin-assign maps each
     number to its place. Only po-u sorts sets of other sizes than it was trained on."""
-    hidden: int = 16
+    hidden: Size = 16
     """Units of the network that compares two numbers (of lin-assign: that sees one)."""
-    steps: int = 6
+    steps: MaybeFew = 6
     """Of the inner optimisation."""
-    iterations: int = 4
+    iterations: Few = 4
     """Rounds of each Sinkhorn normalisation."""
     update: Update = "alternative"
     """Of the inner optimisation: alternative moves logits by the gradient of the permutation itself (the paper's);
     proper goes through Sinkhorn; projected moves the permutation and projects it back (its appendix D)."""
     optim: AdamW | Adam = Adam(lr=0.03)
     """How the weights move."""
-    batch_size: int = 64
+    batch_size: Minibatch = 64
     """Sets in a step."""
-    epochs: int = 1
+    epochs: Epochs = 1
     """Times that so many sets are drawn."""
-    holdout: float = 0.02
+    holdout: FractionBelowOne = 0.02
     """Share of the sets kept out of training."""
-    seed: int = 0
+    seed: Seed = 0
     """Of everything."""
+
+    def __post_init__(self) -> None:
+        if self.model == "po-u" and not self.steps:
+            raise ValueError(f"{type(self).__name__}: `steps` must be from 1 where `model` is po-u; got 0.")
 
     def settle(self, root: str | Path) -> tuple[SortRecipe, list[str]]:
         """Itself: nothing is left open."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import struct
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from unshuffle._files import write_atomically
 from unshuffle._names import encodable
 from unshuffle.report import fonts
 from unshuffle.report.figures import draw, draw_curve
@@ -91,15 +91,12 @@ def write_report(folder: Path) -> Path:
 
     Raises:
         ValueError: ``folder`` holds none of recipe.json, results.jsonl and metrics.csv.
+        UnsafePath: its report.html is a link.
     """
     page = render(read_run(folder))
     path = Path(folder) / "report.html"
-    half_done = path.with_name(f".report-{os.getpid()}.tmp")
-    try:
-        half_done.write_bytes(encodable(page).encode())  # JSON can spell half a character, which UTF-8 cannot
-        os.replace(half_done, path)
-    finally:
-        half_done.unlink(missing_ok=True)
+    # JSON can spell half a character, which UTF-8 cannot.
+    write_atomically(path, lambda file: file.write(encodable(page).encode()))
     return path
 
 

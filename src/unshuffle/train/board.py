@@ -10,6 +10,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ign
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from unshuffle._files import make_subfolder
+
 
 class Board:
     """Appends scalars to a new event file.
@@ -20,9 +22,9 @@ class Board:
     """
 
     def __init__(self, folder: Path, *, upto: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_subfolder(folder)
         path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
-        self._writer = RecordWriter(path.open("wb"))
+        self._writer = RecordWriter(path.open("xb"))
         self._add(Event(file_version="brain.Event:2"))
         self._add(Event(step=upto + 1, session_log=SessionLog(status=SessionLog.START)))
 

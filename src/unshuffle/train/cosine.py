@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from unshuffle import _check, lars
+from unshuffle._ranges import Epochs, FractionBelowOne, NonNegative, Positive
 from unshuffle.train.optim import decay_groups
 from unshuffle.values import register
 
@@ -25,29 +26,24 @@ Scaling = Literal["linear", "root", "none"]
 class _Cosine:
     """What both optimisers say alike."""
 
-    lr: float = 24.0
+    lr: Positive = 24.0
     """Largest learning rate: of batches of 1,024 samples and of ``reference_epochs``, where it is scaled at all."""
     scaling: Scaling = "linear"
     """How the rate grows with the batch: by batch / 1024 (linear), by the root of that, or none: as it stands."""
-    reference_epochs: int | None = 100
+    reference_epochs: Epochs | None = 100
     """Epochs that the rate is stated for; it is halved where there are twice as many. None: it is the same for all."""
-    warmup: float = 10.0
+    warmup: NonNegative = 10.0
     """Epochs in which the rate rises from zero; a tenth of all at the most."""
-    momentum: float = 0.9
+    momentum: FractionBelowOne = 0.9
     """Share of the last step that goes on."""
-    weight_decay: float = 1e-6
+    weight_decay: NonNegative = 1e-6
     """Share of a weight's own value that is added to its gradient."""
     vectors_alike: bool = True
     """Treat biases and normalisation layers as all other weights; else they neither decay nor are adapted."""
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        _check.positive(name, "lr", self.lr)
         _check.one_of(name, "scaling", self.scaling, ("linear", "root", "none"))
-        if self.reference_epochs is not None:
-            _check.positive(name, "reference_epochs", self.reference_epochs)
-        for field in ("warmup", "momentum", "weight_decay"):
-            _check.not_negative(name, field, getattr(self, field))
 
     def peak(self, batch_size: int, epochs: int) -> float:
         """The largest rate of a training with so many samples in a step and so many epochs.
@@ -101,18 +97,14 @@ class CosineLARS(_Cosine):
     Source: the configuration files of GroCo's code (0.075 × √batch, nothing exempt); You et al. 2017.
     """
 
-    lr: float = 2.4
+    lr: Positive = 2.4
     """Largest learning rate: of batches of 1,024 samples and of ``reference_epochs``, where it is scaled at all."""
     scaling: Scaling = "root"
     """How the rate grows with the batch: by batch / 1024 (linear), by the root of that, or none: as it stands."""
-    reference_epochs: int | None = None
+    reference_epochs: Epochs | None = None
     """Epochs that the rate is stated for; it is halved where there are twice as many. None: it is the same for all."""
-    trust: float = 1e-3
+    trust: Positive = 1e-3
     """Of a weight's length, that it moves at rate 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check.positive("CosineLARS", "trust", self.trust)
 
     def build(self, method: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of all parameters of ``method``."""

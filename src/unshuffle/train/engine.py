@@ -8,39 +8,42 @@ one that was not.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import Dataset
 
-from unshuffle import _dist
 from unshuffle._check import Explained
 from unshuffle.data.loaders import (
     Loaded,
     SkipLog,
-    TooManyUnreadable,
     mix,
-    ordered_loader,
     seed_everything,
 )
 from unshuffle.evals import labellings
+from unshuffle.evals.described import without_downloads
 from unshuffle.evals.encoder import Encoder
-from unshuffle.train import checkpoints, folder, online
+from unshuffle.train import checkpoints, folder, manifest, online, resuming
+from unshuffle.train.holdout import held_out_logs
 from unshuffle.train.journal import Journal
 from unshuffle.train.launching import launched
+from unshuffle.train.lock import RunLock
 from unshuffle.train.machine import Machine
 from unshuffle.train.optim import RATE, schedule
 from unshuffle.train.parts import as_read, item_shape, places, source_of, split
-from unshuffle.train.plan import Plan, Recipe, check
+from unshuffle.train.plan import Plan, Recipe, check, enough
 from unshuffle.train.progress import Reporter, Silent, Terminal
-from unshuffle.train.rounds import RunBatches
+from unshuffle.train.refused import Before
+from unshuffle.train.rounds import GaveUp, RunBatches
 from unshuffle.train.signals import StopFlag
-from unshuffle.train.together import everywhere, on_leader, share_failure
+from unshuffle.train.together import agree, everywhere, on_leader, share_failure
+from unshuffle.train.watch import Watch, here
 from unshuffle.types import Raw, Step
 
 
@@ -60,6 +63,7 @@ def fit(
     machine: Machine = Machine(),
     net: nn.Module | None = None,
     resume: bool = False,
+    allow_different_machine: bool = False,
     data: str | None = None,
     title: str = "",
     progress: Reporter | None = None,
@@ -74,6 +78,8 @@ def fit(
         machine: hardware and bookkeeping.
         net: a backbone of one's own, from (B, C, h, w) to (B, ...), in place of the recipe's.
         resume: go on with the run in ``out`` from its last checkpoint.
+        allow_different_machine: go on although threads, processes, device, precision, PyTorch or the processor's
+            instruction set are others than the checkpoint's: the run then ends with slightly other weights.
         data: where the data came from, for ``recipe.json``.
         title: heading of the report.
         progress: who is told how it goes; None for the terminal.
@@ -82,8 +88,10 @@ def fit(
         The trained encoder, which is also in the run's folder.
 
     Raises:
-        RunError: ``out`` holds a run already (or none, with ``resume``).
+        RunError: ``out`` holds a run already (or none, with ``resume``), or the data have changed since it began.
+        OtherMachine: the machine is another than the checkpoint's.
         ValueError: the data do not fit the recipe.
+        Lost: of several processes one has ended, or stands still for longer than ``machine.timeout``.
         Diverged: the loss became NaN or infinite.
         Stopped: Ctrl-C or SIGTERM.
         TooManyUnreadable: more samples than allowed cannot be read.
@@ -93,8 +101,9 @@ def fit(
         ``unshuffle.fit(unshuffle.recipes.shuffle(), dataset, out="runs/a").embed(images)``
     """
     return train(
-        recipe, dataset, out=out, machine=machine, net=net, resume=resume, data=data, title=title, progress=progress
-    ).encoder
+        recipe, dataset, out=out, machine=machine, net=net, resume=resume,
+        allow_different_machine=allow_different_machine, data=data, title=title, progress=progress,
+    ).encoder  # fmt: skip
 
 
 class Trained(NamedTuple):
@@ -113,33 +122,65 @@ def train(
     machine: Machine,
     net: nn.Module | None = None,
     resume: bool = False,
+    allow_different_machine: bool = False,
     data: str | None = None,
     title: str = "",
     progress: Reporter | None = None,
+    again: str = "",
 ) -> Trained:
-    """Does what :func:`fit` does, and tells the run's folder too."""
+    """Does what :func:`fit` does, and tells the run's folder too; ``again`` are flags that go on with it."""
     reporter = progress if progress is not None else Terminal()
     check(recipe)
     source = source_of(dataset)
     recipe = as_read(recipe, source)
     training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
+    if resume:
+        dataset = resuming.as_stored(folder.reopen(out), dataset, training)
+        training, held_out = split(dataset, recipe.holdout, seed=recipe.seed)
+    enough(recipe.batch_size, len(cast(list, training)), machine.devices * machine.nodes)
     shape = item_shape(training)
+    if resume:
+        resuming.same_shape(cast(Path, out), shape)
     seed_everything(mix(recipe.seed, 0))
-    plan = recipe.build(shape, net)
+    # A checkpoint holds all weights: nothing that a recipe, perhaps a stranger's, names is downloaded for them.
+    plan = (without_downloads(recipe) if resume and folder.has_checkpoint(out) else recipe).build(shape, net)
     if hasattr(plan.method, "begin"):
         cast(Any, plan.method).begin(*places(training), mix(recipe.seed, 2))
     encoder = Encoder(
         plan.net, plan.transform, shape, source=source, objective=plan.objective, net_value=plan.net_value,
         own_backbone=net is not None,
     )  # fmt: skip
+    before = Before(out)
     fabric = launched(machine)
 
-    def opened() -> Path:
-        return folder.reopen(out) if resume else folder.create(out, recipe, machine, data=data, title=title)
+    lock = RunLock()  # held by the first process, for all
 
-    place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
-    run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
-    run.train(training, held_out, resume=resume)
+    def opened() -> Path:
+        if resume:
+            return folder.reopen(out, lock=lock)
+        return folder.create(out, recipe, machine, data=data, title=title, lock=lock)
+
+    try:
+        with Watch(fabric.global_rank, fabric.world_size, minutes=machine.timeout) as watch:
+            place = cast(Path, everywhere(on_leader(opened, fabric.device))[0])
+            if lock.missing:
+                reporter.say(lock.missing)
+            watch.advice = f"Go on with: {_command(place, again)}"
+            try:
+                on_leader(lambda: resuming.record(place, resuming.whole(training), shape, resume=resume), fabric.device)
+                run = _Run(fabric, recipe, plan, encoder, place, machine, reporter)
+                run.again, run.any_machine = again, allow_different_machine
+                run.train(training, held_out, resume=resume)
+            except KeyboardInterrupt as stop:
+                if isinstance(stop, Stopped):
+                    raise
+                raise Stopped(f"stopped at once; go on with: {_command(place, again)}") from stop
+            except (ValueError, Explained) as error:
+                if fabric.is_global_zero and not (resume or isinstance(error, Diverged)):
+                    before.restore(place)
+                raise
+    finally:
+        lock.release()
     return Trained(place, encoder, fabric.is_global_zero)
 
 
@@ -179,17 +220,21 @@ class _Run:
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method, self.optimizer = fabric.setup(method, recipe.optim.build(plan.method))
         self.first, self.best, self.spent = 0, math.inf, 0.0
+        self.again, self.any_machine = "", False
+        head = manifest.read_head(place)
+        self.manifest = None if head is None else head.digest
+        self.machines = [resuming.facts(fabric.device, fabric.world_size, machine.precision) | {"step": 0}]
 
     def train(self, training: Dataset, held_out: Dataset | None, *, resume: bool) -> None:
         """Runs the steps that are left, then writes the encoder."""
         self.samples = len(cast(list, training))
         batch_size = self._batch_size()
         self.rate = schedule(self.recipe, batch_size)
-        if resume:
-            self._restore()
-            on_leader(lambda: labellings.cut(self.place, upto=self.first), self.fabric.device)
         per_epoch = self.samples // batch_size
         total = self.recipe.epochs * per_epoch
+        if resume:
+            self._restore(total)
+            on_leader(lambda: labellings.cut(self.place, upto=self.first), self.fabric.device)
         self._record(training, total, per_epoch, held_out)
         for reasons in everywhere(self.skipped.reasons):
             self.skipped.reasons |= reasons
@@ -207,53 +252,72 @@ class _Run:
         self.began = self.saved - self.spent
         self.reporter.start("training", total, self.first)
         try:
-            with StopFlag() as stop:
-                self._steps(training, total, per_epoch, held_out, stop)
-        except KeyboardInterrupt as error:
-            if isinstance(error, Stopped):
-                raise
-            raise Stopped(f"stopped at once; {self._go_on()}") from error
+            with StopFlag() as self.stop:
+                self._steps(training, total, per_epoch, held_out)
         finally:
             self.reporter.stop()
             if self.journal is not None:
                 self.journal.close()
 
-    def _steps(
-        self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None, stop: StopFlag
-    ) -> None:  # fmt: skip
+    def _steps(self, training: Dataset, total: int, per_epoch: int, held_out: Dataset | None) -> None:
         def tell(step: int, logs: dict[str, float]) -> None:
             # In the row of the step that comes next, so that both are cut back together.
             self._log(min(step + 1, total), min(step, total - 1) // per_epoch, "labels", logs, None)
             labels = cast(Any, self.plan.method).labels
-            on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
+            with self.stop.protected():
+                on_leader(lambda: labellings.write(self.place, step, labels), self.fabric.device)
 
         batches = RunBatches(
             self.fabric, self.plan.method, self.plan.transform, training, self.skipped, batch_size=self._batch_size(),
             seed=self.recipe.seed, workers=self.machine.workers, tell=tell, reporter=self.reporter,
+            stop=self.stop,
         )  # fmt: skip
         logs: dict[str, float] = {}
+        here.at = f"reading the samples of step {self.first + 1}"
         for done, loaded in batches.between_rounds(self.first, total):
-            tensors = self._step(done - 1, total, loaded)
+            try:
+                raw, stopping, due = self._readable(loaded, done, least=2)
+            except GaveUp:
+                self._give_up(done - 1, total, batches.step)
+            here.at = f"computing step {done}"
+            tensors = self._step(done - 1, total, raw)
             epoch = (done - 1) // per_epoch
             if done % self.machine.log_every == 0 or done == total:
                 logs = self._averaged(tensors)
                 self._log(done, epoch, "train", logs, self.rate(done - 1, total))
             self.reporter.advance(done, logs)
             if held_out is not None and done % per_epoch == 0:
+                here.at = f"evaluating held-out samples after step {done}"
                 self._evaluate(training, held_out, done, epoch)
             if done == total:
                 batches.make_round(done, total)
-            stopping = self._agree(stop.raised, done) and done < total
-            due = self._agree(time.monotonic() - self.saved >= self.machine.save_every, done)
-            if stopping or due or done == total:
-                self._write(done, "last")
-                self.saved = time.monotonic()
-            if stopping:
-                raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+            if self.fabric.world_size == 1:  # several processes have agreed before the step
+                stopping, due = self._wishes()
+            with self.stop.protected():
+                if due or stopping or done == total:
+                    self._write(done, "last")
+                    self.saved = time.monotonic()
+                if stopping and done < total:
+                    raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+            here.at = f"reading the samples of step {done + 1}"
 
-    def _step(self, step: int, total: int, loaded: Loaded) -> dict[str, torch.Tensor]:
+    def _wishes(self) -> tuple[bool, bool]:
+        """Whether this process wants to stop, and whether it wants to save."""
+        return self.stop.raised, time.monotonic() - self.saved >= self.machine.save_every
+
+    def _give_up(self, done: int, total: int, round_made: int) -> NoReturn:
+        """Stops before a step of which nothing was made, with the steps before it saved.
+
+        Where a round was made in between, its row would be lost: the last checkpoint is as good.
+        """
+        if done in (self.first, round_made):
+            raise Stopped(f"stopped before step {done + 1} of {total}; {self._go_on()}")
+        with self.stop.protected():
+            self._write(done, "last")
+            raise Stopped(f"stopped after step {done} of {total}; {self._go_on()}")
+
+    def _step(self, step: int, total: int, raw: Raw) -> dict[str, torch.Tensor]:
         """One optimisation step, a function of the weights, the optimiser's state, (seed, step, process) and data."""
-        raw = cast(Raw, self._readable(loaded, step + 1, least=2))
         seed = mix(self.recipe.seed, step, self.fabric.global_rank)
         seed_everything(seed)
         batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(seed, 1)))
@@ -275,53 +339,59 @@ class _Run:
             cast(Callable[[], None], self.plan.method.after_step)()
         return {"loss": result.loss.detach(), **result.logs}
 
-    def _readable(self, loaded: Loaded, done: int, *, least: int) -> Raw | None:
-        """The batch on the device, after unreadable samples were noted. All processes stop if one has too few left."""
+    def _readable(self, loaded: Loaded | Exception, done: int, *, least: int) -> tuple[Raw, bool, bool]:
+        """The batch on the device, and whether any process wants to stop or to save.
+
+        Unreadable samples are noted; all processes stop if one has too few left, or could not read at all.
+        """
         error = None
         try:
-            self.skipped.add(loaded.skipped)
-            if least > (0 if loaded.raw is None else len(loaded.raw.items)):
-                summary = self.skipped.summary()
-                raise ValueError(f"step {done} is left with fewer than {least} readable samples. {summary}")
-        except (ValueError, TooManyUnreadable) as failure:
-            error = failure
-        share_failure(error, self.fabric.device)
-        if loaded.raw is None:
-            return None
-        return Raw(*(None if t is None else t.to(self.fabric.device) for t in loaded.raw))  # type: ignore[arg-type]
+            raw = self._enough(loaded, done, least)
+        except Exception as failure:
+            error, raw = failure, None
+        # GaveUp is no failure but a wish, so that all processes save before they stop.
+        gave_up = isinstance(error, GaveUp)
+        gave_up, stopping, due = agree(None if gave_up else error, (gave_up, *self._wishes()), self.fabric.device)
+        if gave_up:
+            raise GaveUp
+        assert raw is not None
+        return self._on_device(raw), stopping, due
 
-    @torch.no_grad()
+    def _enough(self, loaded: Loaded | Exception, done: int, least: int) -> Raw:
+        if isinstance(loaded, Exception):
+            raise loaded
+        self.skipped.add(loaded.skipped)
+        if loaded.raw is None or len(loaded.raw.items) < least:
+            summary = self.skipped.summary()
+            raise ValueError(f"step {done} is left with fewer than {least} readable samples. {summary}")
+        return loaded.raw
+
+    def _on_device(self, raw: Raw) -> Raw:
+        return Raw(*(None if t is None else t.to(self.fabric.device) for t in raw))  # type: ignore[arg-type]
+
     def _evaluate(self, training: Dataset, held_out: Dataset, done: int, epoch: int) -> None:
-        """The method's own logs on held-out samples, shuffled in the same way every time."""
-        self.method.eval()
-        sums: dict[str, float] = {}
-        count = 0
-        for k, loaded in enumerate(ordered_loader(held_out, batch_size=self.recipe.batch_size)):
-            raw = self._readable(loaded, done, least=0)
-            if raw is None or len(raw.items) < self.plan.least:
-                continue
-            seed_everything(mix(self.recipe.seed, k))
-            batch = self.plan.transform(raw, torch.Generator().manual_seed(mix(self.recipe.seed, k)))
-            with _dist.alone():  # every process evaluates all samples: none is another's
-                result = self.method(batch)
-            for key, value in {"loss": result.loss, **result.logs}.items():
-                sums[key] = sums.get(key, 0.0) + float(value) * len(raw.items)
-            count += len(raw.items)
-        if not count:
+        """The method's own logs on held-out samples, by the first process: others could read other ones, or fewer."""
+        found = on_leader(lambda: self._held_out_logs(training, held_out, epoch), self.fabric.device)
+        means = everywhere(found)[0]
+        if not means:
             return
-        means = {k: v / count for k, v in sums.items()} | self._neighbours(training, held_out, epoch)
         self._log(done, epoch, "holdout", means, None)
         if means["loss"] < self.best:
             self.best = means["loss"]
             self._write(done, "best")
+
+    def _held_out_logs(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
+        means = held_out_logs(
+            self.method, self.recipe, self.plan, held_out, skipped=self.skipped, on_device=self._on_device
+        )
+        return means and means | self._neighbours(training, held_out, epoch)
 
     def _neighbours(self, training: Dataset, held_out: Dataset, epoch: int) -> dict[str, float]:
         """What the representation is worth by now; nothing between times, and where the data have no classes."""
         every = getattr(self.recipe, "knn_every", 0)
         if not every or (epoch + 1) % every:
             return {}
-        found = on_leader(lambda: online.neighbours(self.encoder, training, held_out), self.fabric.device)
-        share = everywhere(found)[0]
+        share = online.neighbours(self.encoder, training, held_out)
         return {} if share is None else {online.COLUMN: share}
 
     def _averaged(self, tensors: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -335,15 +405,6 @@ class _Run:
             lambda: cast(Journal, self.journal).write(done, epoch, split, seconds, rate, logs), self.fabric.device
         )
 
-    def _agree(self, wish: bool, done: int) -> bool:
-        """Whether any process wishes it; several processes ask each other every tenth step only."""
-        if self.fabric.world_size == 1:
-            return wish
-        if done % 10:
-            return False
-        flag = torch.tensor(float(wish), device=self.fabric.device)
-        return bool(cast(torch.Tensor, self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
-
     def _write(self, done: int, name: str) -> None:
         """Writes a checkpoint, unless a weight or a running statistic is no longer a number."""
         method = self.plan.method.state_dict()
@@ -353,16 +414,30 @@ class _Run:
         )
         state = {
             "method": method, "optimizer": self.optimizer.state_dict(), "step": done, "best": self.best,
-            "samples": self.samples, "seconds": time.monotonic() - self.began,
+            "samples": self.samples, "seconds": time.monotonic() - self.began, "machines": self.machines,
+            "manifest": self.manifest,
         }  # fmt: skip
-        on_leader(lambda: checkpoints.save(folder.checkpoint(self.place, name), state), self.fabric.device)
 
-    def _restore(self) -> None:
-        """Loads the last checkpoint, if there is one."""
-        path = folder.checkpoint(self.place)
-        if not path.exists():
+        def save() -> None:
+            cast(Journal, self.journal).sync()  # a run goes on after the rows that its checkpoint counts on
+            checkpoints.save(folder.checkpoint(self.place, name), state)
+
+        on_leader(save, self.fabric.device)
+
+    def _restore(self, total: int) -> None:
+        """Loads the last checkpoint, or the one before it where that is damaged; nothing where there is none."""
+        newest = on_leader(lambda: checkpoints.newest(self.place / folder.CHECKPOINTS), self.fabric.device)
+        path, words = cast(checkpoints.Newest, everywhere(newest)[0])
+        if words:
+            self.reporter.say(words)
+        if path is None:
             return
-        state = checkpoints.load(path)
+        state, error = {}, None
+        try:
+            state = checkpoints.load(path)
+        except (OSError, checkpoints.BadCheckpoint) as failure:
+            error = failure
+        share_failure(error, self.fabric.device)
         try:
             self.plan.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -375,18 +450,33 @@ class _Run:
                 f"the data have changed: {self.samples} samples to train on, {samples} when the run began. To go on, "
                 "give back the same data; to train on the new data, start a new run."
             )
+        if state.get("manifest", self.manifest) != self.manifest:
+            raise manifest.BadManifest(f"{self.place / manifest.FILE} is not the list of samples of {path}.")
+        if self.manifest is None:
+            self.reporter.say("This run keeps no list of its samples: only their number was compared.")
+        known = state.get("machines") or self.machines
+        self.machines, told = resuming.recognized(
+            known, self.machines[-1], step=self.first, left=total - self.first, allowed=self.any_machine,
+            command=self._command(),
+        )  # fmt: skip
+        if told:
+            self.reporter.say(told)
 
     def _batch_size(self) -> int:
         """Samples in a step, over all processes."""
-        size, processes = min(self.recipe.batch_size, self.samples), self.fabric.world_size
-        few = f"{processes} processes cannot share {size} samples a step; each needs two. Use a larger batch, or fewer."
-        share_failure(ValueError(few) if size < 2 * processes else None, self.fabric.device)
-        return size
+        return min(self.recipe.batch_size, self.samples)
 
     def _go_on(self) -> str:
-        return f"go on with: unshuffle train --resume {self.place}"
+        return f"go on with: {self._command()}"
+
+    def _command(self) -> str:
+        return _command(self.place, self.again)
 
     def _diverged(self, what: str) -> Diverged:
         path = folder.checkpoint(self.place)
         kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
         return Diverged(f"{what}; {kept}. Try a smaller learning rate (--optim.lr), or look at the data.")
+
+
+def _command(place: Path, again: str) -> str:
+    return f"unshuffle train --resume {shlex.quote(str(place))}{again}"

@@ -32,6 +32,10 @@ class Journal:
         if self._board is not None:
             self._board.write(step, split, logs)
 
+    def sync(self) -> None:
+        """Waits until all rows are on the disk: a checkpoint that is about to be written counts on them."""
+        self._metrics.sync()
+
     def close(self) -> None:
         """Closes what is open."""
         if self._board is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from unshuffle import _check
+from unshuffle._ranges import Count, Few, MaybeCount, MaybeFew, Range
 from unshuffle.values import register
 
 
@@ -16,25 +16,21 @@ class Machine:
 
     device: str = "auto"
     """auto, cpu, cuda, mps: any accelerator that Lightning knows."""
-    devices: int = 1
+    devices: Few = 1
     """Devices (processes) on each machine."""
-    nodes: int = 1
+    nodes: Few = 1
     """Machines that train together."""
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     """Arithmetic of the network; losses always compute in at least single precision."""
     sync_norms: bool = True
     """Several CUDA devices: batch norms see the batch of all of them; else each device's own."""
-    workers: int = 0
+    workers: MaybeFew = 0
     """Processes that read samples, beside each training process."""
-    save_every: float = 60.0
+    save_every: Annotated[float, Range(0, 1_000_000_000)] = 60.0
     """Seconds between resumable checkpoints; 0 saves after every step."""
-    log_every: int = 10
+    log_every: Count = 10
     """Steps between rows of metrics.csv."""
-    max_unreadable: int = 100
+    max_unreadable: MaybeCount = 100
     """Samples that may be unreadable and are skipped; one more stops the job."""
-
-    def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "log_every"):
-            _check.positive("Machine", name, getattr(self, name))
-        for name in ("workers", "save_every", "max_unreadable"):
-            _check.not_negative("Machine", name, getattr(self, name))
+    timeout: Annotated[float, Range(0, 1_000_000, open_low=True)] = 10.0
+    """Several processes: minutes for which the others wait for one that does not move, or does not start."""

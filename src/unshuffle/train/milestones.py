@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import nn
 
-from unshuffle import _check
+from unshuffle._ranges import Fraction, FractionBelowOne, NonNegative, Positive, Range
 from unshuffle.train.optim import decay_groups
 from unshuffle.values import register
 
@@ -21,24 +22,16 @@ class StepSGD:
     and normalisation layers too, are its code's, whose rate is 0.08 unless told otherwise.
     """
 
-    lr: float = 0.05
+    lr: Positive = 0.05
     """Learning rate of the first steps."""
-    drops: tuple[float, ...] = (0.375, 0.75, 0.875)
+    drops: tuple[Fraction, ...] = (0.375, 0.75, 0.875)
     """Shares of all steps after which the rate drops."""
-    drop: float = 0.1
+    drop: Annotated[float, Range(0, 1, open_low=True)] = 0.1
     """What is left of the rate after a drop."""
-    momentum: float = 0.9
+    momentum: FractionBelowOne = 0.9
     """Share of the last step that goes on."""
-    weight_decay: float = 1e-5
+    weight_decay: NonNegative = 1e-5
     """Share of a weight's own value that is added to its gradient."""
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "drop"):
-            _check.positive("StepSGD", name, getattr(self, name))
-        for name in ("momentum", "weight_decay"):
-            _check.not_negative("StepSGD", name, getattr(self, name))
-        for share in self.drops:
-            _check.share("StepSGD", "drops", share)
 
     def build(self, method: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of all parameters of ``method``."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
+from unshuffle.data.files import rows_with_class
 from unshuffle.data.loaders import Unreadable
 from unshuffle.evals.embed import embed_dataset
 from unshuffle.evals.encoder import Encoder
@@ -31,11 +32,11 @@ def neighbours(encoder: Encoder, known: Dataset, asked: Dataset) -> float | None
     Returns:
         A share; None where the data have no classes.
     """
-    if not _has_classes(asked):
+    if not (_has_classes(asked) and len(cast(list, _with_class(known))) and len(cast(list, _with_class(asked)))):
         return None
     parts = [
         embed_dataset({COLUMN: encoder.embed}, _spread(part, most))
-        for part, most in ((known, MOST_KNOWN), (asked, MOST_ASKED))
+        for part, most in ((_with_class(known), MOST_KNOWN), (_with_class(asked), MOST_ASKED))
     ]
     bank, queries = (part.vectors[COLUMN] for part in parts)
     labels, truth = (cast(np.ndarray, part.labels) for part in parts)
@@ -55,6 +56,12 @@ def _has_classes(dataset: Dataset) -> bool:
 
 def _is_class(label: torch.Tensor) -> bool:
     return label.ndim == 0 and not label.is_floating_point() and not label.is_complex()
+
+
+def _with_class(dataset: Dataset) -> Dataset:
+    """The samples in class folders, where some files are in none."""
+    rows = rows_with_class(dataset)
+    return dataset if rows is None else Subset(dataset, rows)
 
 
 def _spread(dataset: Dataset, most: int) -> Dataset:

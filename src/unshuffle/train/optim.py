@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
-from unshuffle import _check
+from unshuffle._ranges import Epochs, Fraction, FractionBelowOne, MaybeCount, NonNegative, Positive, Range
 from unshuffle.values import register
 
 RATE = "rate"
@@ -22,11 +22,11 @@ RATE = "rate"
 class AdamW:
     """AdamW with a linear warm-up and a cosine decay to zero."""
 
-    lr: float = 1e-3
+    lr: NonNegative = 1e-3
     """Largest learning rate."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """Of weights; biases and normalisation layers have none."""
-    warmup: float = 0.1
+    warmup: Fraction = 0.1
     """Share of the steps in which the rate rises to its largest."""
 
     def build(self, method: nn.Module) -> torch.optim.Optimizer:
@@ -46,7 +46,7 @@ class AdamW:
 class Adam:
     """Adam at a constant rate. Source: Shuffle to Learn, section 3.1 (1e-6)."""
 
-    lr: float = 1e-6
+    lr: NonNegative = 1e-6
     """Learning rate; the paper's default."""
 
     def build(self, method: nn.Module) -> torch.optim.Optimizer:
@@ -66,22 +66,20 @@ class Adamax:
     Source: Kim et al. 2018, bilinear attention networks, as their code has it.
     """
 
-    lr: float = 1e-3
+    lr: NonNegative = 1e-3
     """Learning rate that the factors multiply."""
-    epochs: int = 13
+    epochs: Epochs = 13
     """How many the timetable is written for; it is stretched to a training of any other length."""
-    rising: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    rising: tuple[NonNegative, ...] = (0.5, 1.0, 1.5, 2.0)
     """Factors of the first epochs, one each; the last one stays."""
-    falling: tuple[int, ...] = (10, 12)
+    falling: tuple[MaybeCount, ...] = (10, 12)
     """Epochs, from 0, at whose beginning the rate is cut."""
-    cut: float = 0.25
+    cut: Fraction = 0.25
     """Of the rate, is left after each cut."""
-    clip: float = 0.25
+    clip: NonNegative = 0.25
     """Largest norm of all gradients together; 0: any."""
 
     def __post_init__(self) -> None:
-        _check.positive("Adamax", "epochs", self.epochs)
-        _check.not_negative("Adamax", "clip", self.clip)
         if not self.rising:
             raise ValueError("Adamax: `rising` must hold a factor at least; give (1.0,) for a constant rate.")
 
@@ -105,24 +103,20 @@ class SGD:
     and three quarters (``drop_every=0.375``). Momentum, decay and the rate of biases are the code's.
     """
 
-    lr: float = 1e-3
+    lr: NonNegative = 1e-3
     """Learning rate of the first steps."""
-    drop_every: float = 0.25
+    drop_every: Positive = 0.25
     """Share of all steps after which the rate drops, again and again."""
-    drop: float = 0.1
+    drop: Annotated[float, Range(0, 1, open_low=True)] = 0.1
     """What is left of the rate after a drop."""
-    momentum: float = 0.9
+    momentum: FractionBelowOne = 0.9
     """Share of the last step that goes on."""
-    weight_decay: float = 5e-4
+    weight_decay: NonNegative = 5e-4
     """Of weights; biases and normalisation layers have none."""
-    bias_rate: float = 2.0
+    bias_rate: NonNegative = 2.0
     """Rate of biases, in units of that of weights."""
-    backbone_rate: float = 1.0
+    backbone_rate: NonNegative = 1.0
     """Rate of the backbone in units of that of the layers above it; 0.1 for a backbone that is trained already."""
-
-    def __post_init__(self) -> None:
-        _check.positive("SGD", "drop_every", self.drop_every)
-        _check.positive("SGD", "drop", self.drop)
 
     def build(self, method: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of all parameters of ``method``."""

@@ -74,3 +74,17 @@ def check(recipe: Recipe) -> None:
         raise ValueError(f"{name}: `batch_size` must be at least 2 samples; got {recipe.batch_size}.")
     if not 0 <= recipe.holdout < 1:
         raise ValueError(f"{name}: `holdout` must be a share, from 0 to below 1; got {recipe.holdout}.")
+
+
+def enough(batch_size: int, samples: int, processes: int) -> None:
+    """Refuses processes that cannot share a step, before any of them is started.
+
+    Raises:
+        ValueError: a process would have fewer than two samples of a step.
+    """
+    size = min(batch_size, samples)
+    if size < 2 * processes:
+        raise ValueError(
+            f"{processes} processes cannot share {size} samples a step; each needs two. Use a larger --batch-size, "
+            "more samples, or fewer --devices."
+        )

@@ -5,19 +5,16 @@ from __future__ import annotations
 import atexit
 import gc
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from unshuffle import _dist
 from unshuffle._check import Explained
+from unshuffle.train.watch import Elsewhere, here
 
 T = TypeVar("T")
-
-
-class Elsewhere(Explained):
-    """Another process of the same run failed, and says why."""
 
 
 def leads() -> bool:
@@ -42,8 +39,23 @@ def everywhere(value: T) -> list[T]:
     if _dist.world_size() == 1:
         return [value]
     values: list[Any] = [None] * _dist.world_size()
-    dist.all_gather_object(values, value)
+    with here.waiting():
+        dist.all_gather_object(values, value)
     return values
+
+
+def agree(error: Exception | None, wishes: tuple[bool, ...], device: torch.device) -> tuple[bool, ...]:
+    """Whether any process has each wish, in one exchange; fails as :func:`share_failure` does."""
+    if _dist.world_size() == 1:
+        share_failure(error, device)
+        return wishes
+    flags = torch.tensor([float(error is not None), *map(float, wishes)], device=device)
+    with here.waiting():
+        dist.all_reduce(flags)
+        failed, *wished = [flag > 0 for flag in flags.tolist()]
+    if failed:
+        _fail(error)
+    return tuple(wished)
 
 
 def share_failure(error: Exception | None, device: torch.device) -> None:
@@ -54,13 +66,22 @@ def share_failure(error: Exception | None, device: torch.device) -> None:
     """
     if _dist.world_size() > 1:
         flag = torch.tensor(float(error is not None), device=device)
-        dist.all_reduce(flag)
-        if flag > 0:
-            first = [told is not None for told in everywhere(error and str(error))].index(True)
-            if first != dist.get_rank():
-                raise Elsewhere(f"process {first} failed, and says why; this is process {dist.get_rank()}")
+        with here.waiting():
+            dist.all_reduce(flag)
+            failed = bool(flag > 0)
+        if failed:
+            _fail(error)
     if error is not None:
         raise error
+
+
+def _fail(error: Exception | None) -> NoReturn:
+    """Raises the error of the first process that has one: there itself, elsewhere that it is not here."""
+    first = [told is not None for told in everywhere(error and str(error))].index(True)
+    if first != dist.get_rank():
+        raise Elsewhere(f"process {first} failed, and says why; this is process {dist.get_rank()}")
+    assert error is not None
+    raise error
 
 
 def on_leader(action: Callable[[], T], device: torch.device) -> T | None:

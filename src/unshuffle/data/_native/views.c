@@ -10,7 +10,13 @@
 #include "door.h"
 #include "parallel.h"
 
-enum { OUTSIDE = 2 }; /* a status: a box does not lie within its picture */
+/* Statuses: a box does not lie within its picture; an array has another length than the numbers of views, channels and
+   pictures say, or these are no numbers to work with. */
+enum { OUTSIDE = 2, WRONG_LENGTH = 3 };
+
+/* The arrays of a call, in the order of the arguments, and the numbers a view that each holds; the last are a channel's. */
+enum { ARRAYS = 13, OF_CHANNELS = 2 };
+static const int64_t NUMBERS_A_VIEW[ARRAYS - OF_CHANNELS] = {1, 1, 1, 1, 1, CHANGES, CHANGES, 1, 1, 1, 1};
 
 typedef struct {
     const uint8_t *images; /* pictures x channels x height x width, dense; view v is of picture v % pictures */
@@ -192,13 +198,24 @@ static int work(const void *argument, int64_t first, int64_t last)
     return DONE;
 }
 
+static int lengths_fit(const Job *job, int64_t views, const int64_t *lengths)
+{
+    int fit = views >= 0 && job->size > 0 && (job->channels == 1 || job->channels == 3)
+              && (views == 0 || (job->pictures > 0 && job->height > 0 && job->width > 0));
+    for (int k = 0; k < ARRAYS; k++)
+        fit = fit && lengths[k] == (k < ARRAYS - OF_CHANNELS ? views * NUMBERS_A_VIEW[k] : job->channels);
+    return fit;
+}
+
+/* `lengths` holds those of the arrays from `top` to `scale`; nothing is read unless they are right. */
 EXPORT int unshuffle_views(const uint8_t *images, int64_t pictures, int64_t channels, int64_t height, int64_t width,
                            const int64_t *top, const int64_t *left, const int64_t *high, const int64_t *wide,
                            const uint8_t *mirrored, const float *factors, const int64_t *order, const uint8_t *changed,
                            const uint8_t *grey, const double *sigma, const uint8_t *solarised, const float *offset,
-                           const float *scale, int64_t size, int64_t views, float *out, int64_t threads)
+                           const float *scale, const int64_t *lengths, int64_t size, int64_t views, float *out,
+                           int64_t threads)
 {
     const Job job = {images, pictures, channels, height, width, top, left, high, wide, mirrored, factors, order,
                      changed, grey, sigma, solarised, offset, scale, size, out};
-    return share_rows(work, &job, views, threads);
+    return lengths_fit(&job, views, lengths) ? share_rows(work, &job, views, threads) : WRONG_LENGTH;
 }

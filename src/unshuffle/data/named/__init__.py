@@ -3,6 +3,7 @@
 from unshuffle.data.named.caltech101 import Caltech101
 from unshuffle.data.named.cifar10 import CIFAR10
 from unshuffle.data.named.cifar100 import CIFAR100
+from unshuffle.data.named.folders import ClassFolders
 from unshuffle.data.named.fsdd import SpokenDigits
 from unshuffle.data.named.imagenet import ImageNet
 from unshuffle.data.named.labelled import Labelled, labelled
@@ -46,6 +47,6 @@ ALL: dict[str, type] = {
 
 __all__ = [
     "ALL", "CIFAR10", "CIFAR100", "DTD", "MNIST", "OSR", "SUN397", "SVHN", "VOC", "VQA2", "Aircraft", "Caltech101",
-    "Cars", "Flowers102", "Food101", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth", "Pets", "Places205",
-    "PubFig", "RankTable", "RankedFolders", "SomethingSomething", "SpokenDigits", "labelled",
+    "Cars", "ClassFolders", "Flowers102", "Food101", "ImageNet", "LabelTable", "Labelled", "Layout", "NSynth", "Pets",
+    "Places205", "PubFig", "RankTable", "RankedFolders", "SomethingSomething", "SpokenDigits", "labelled",
 ]  # fmt: skip

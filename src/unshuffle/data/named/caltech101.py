@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unshuffle import _check
+from unshuffle._ranges import Seed
 from unshuffle.data.files import FileDataset
 from unshuffle.data.named.layout import Tree
 from unshuffle.data.named.transfer import listed
@@ -35,7 +36,7 @@ class Caltech101:
 
     split: Literal["train", "test"] = "train"
     """Which part."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw of the images to learn from."""
 
     noun: ClassVar[str] = "image"

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from unshuffle import _check
+from unshuffle.data.bounded import read_bounded
 from unshuffle.data.named.layout import Tree
 from unshuffle.data.named.packed import arrays, only_images, opened
 from unshuffle.data.pixels import Pixels
@@ -75,7 +76,7 @@ def _records(tree: Tree, name: str) -> np.ndarray:
     if name not in tree.place:
         raise tree.missing(name)
     with tree.files.open(tree.place[name]) as file:
-        content = np.frombuffer(file.read(), np.uint8)
+        content = np.frombuffer(read_bounded(file, name), np.uint8)
     if not len(content) or len(content) % RECORD or content[::RECORD].max() >= len(CLASSES):
         raise ValueError(
             f"{name} holds no whole records of {RECORD:,} bytes, a label and 32 x 32 pixels; fetch it again."

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unshuffle import _check
+from unshuffle.data.bounded import read_bounded
 from unshuffle.data.named.layout import Tree
 from unshuffle.data.named.packed import only_images
 from unshuffle.data.pixels import Pixels
@@ -59,7 +60,7 @@ class CIFAR100:
         if name not in tree.place:
             raise tree.missing(name)
         with tree.files.open(tree.place[name]) as file:
-            content = np.frombuffer(file.read(), np.uint8)
+            content = np.frombuffer(read_bounded(file, name), np.uint8)
         if not len(content) or len(content) % RECORD or content[1::RECORD].max() >= len(classes):
             raise ValueError(f"{name} holds no whole records of {RECORD:,} bytes, two labels and 32 x 32 pixels.")
         records = content.reshape(-1, RECORD)

@@ -14,6 +14,7 @@ from unshuffle.data.image import Images
 from unshuffle.data.named.caltech101 import Caltech101
 from unshuffle.data.named.cifar10 import CIFAR10
 from unshuffle.data.named.cifar100 import CIFAR100
+from unshuffle.data.named.folders import ClassFolders
 from unshuffle.data.named.fsdd import SpokenDigits
 from unshuffle.data.named.imagenet import ImageNet
 from unshuffle.data.named.matlab import Cars, Flowers102
@@ -55,6 +56,7 @@ Layouts = (
     | SUN397
     | SVHN
     | LabelTable
+    | ClassFolders
     | RankedFolders
     | RankTable
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
+from unshuffle.data.bounded import parse_json, read_bounded
 from unshuffle.data.files import FileDataset, Files, find
 from unshuffle.data.labels import Labels
 from unshuffle.data.pixels import Pixels
@@ -40,6 +40,7 @@ class Chosen:
 
     def __init__(self, files: Files, places: Sequence[int | None], names: Sequence[str]) -> None:
         self.files, self.places, self.names = files, list(places), list(names)
+        self.left_out = getattr(files, "left_out", None)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -59,6 +60,11 @@ class Chosen:
         if place is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.names[index])
         return self.files.open(place)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each file; -1 of one that is not there."""
+        known = [] if not hasattr(self.files, "sizes") else cast(Any, self.files).sizes()
+        return [-1 if place is None or not known else known[place] for place in self.places]
 
 
 class Tree:
@@ -109,7 +115,7 @@ class Tree:
         if name not in self.place:
             raise self.missing(name)
         with self.files.open(self.place[name]) as file:
-            return file.read().decode("utf-8-sig")
+            return read_bounded(file, name).decode("utf-8-sig")
 
     def json(self, name: str) -> Any:
         """What a JSON file says.
@@ -119,9 +125,10 @@ class Tree:
             ValueError: it is damaged.
         """
         try:
-            return json.loads(self.text(name))
-        except ValueError as error:
+            text = self.text(name)
+        except UnicodeDecodeError as error:
             raise ValueError(f"{name} of {str(self.root)!r} cannot be read as JSON: {error}.") from error
+        return parse_json(text, f"{name} of {str(self.root)!r}")
 
     def dataset(self, names: Sequence[str], base: str, items: Any, labels: Labels) -> FileDataset:
         """The files of these names as samples, with their labels; named without ``base``.

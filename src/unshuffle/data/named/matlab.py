@@ -10,6 +10,7 @@ import numpy as np
 
 from unshuffle import _check
 from unshuffle.data.files import FileDataset
+from unshuffle.data.mat_files import read_mat
 from unshuffle.data.named.layout import Tree
 from unshuffle.data.named.transfer import listed
 from unshuffle.values import register
@@ -107,13 +108,7 @@ def read_table(tree: Tree, path: str, name: str) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or lacks the array.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     if path not in tree.place:
         raise tree.missing(path)
     with tree.files.open(tree.place[path]) as file:
-        try:
-            return loadmat(file, variable_names=[name])[name]
-        except (MatReadError, KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
-            raise ValueError(f"{path} of {str(tree.root)!r} has no table {name!r} to be read ({error}).") from error
+        return read_mat(file, [name], f"{path} of {str(tree.root)!r}")[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from unshuffle import _check
+from unshuffle.data.bounded import LARGEST, RATIO, read_bounded
 from unshuffle.data.named.layout import Tree
 from unshuffle.data.named.packed import arrays, only_images, opened
 from unshuffle.data.pixels import Pixels
@@ -67,7 +69,7 @@ class MNIST:
         for name in tree.place:
             if name.rpartition("/")[2].replace(".idx", "-idx").removesuffix(".gz") == f"{stem}-idx{axes}-ubyte":
                 with tree.files.open(tree.place[name]) as file:
-                    return read_idx(file.read(), name)
+                    return read_idx(read_bounded(file, name), name)
         raise tree.missing(f"{stem}-idx{axes}-ubyte.gz")
 
 
@@ -78,13 +80,25 @@ def read_idx(content: bytes, name: str) -> np.ndarray:
         ValueError: it is not such a file, or cut short.
     """
     try:
-        plain = gzip.decompress(content) if name.endswith(".gz") else content
-        zeros, kind, axes = struct.unpack_from(">HBB", plain)
-        shape = struct.unpack_from(f">{axes}I", plain, 4)
+        if name.endswith(".gz"):
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                return _values(packed, len(content) * RATIO, name)
+        return _values(io.BytesIO(content), len(content), name)
     except (struct.error, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{name} is no idx file of bytes, or cut short ({error}); fetch it again.") from error
-    values = plain[4 + 4 * axes :]
-    if (zeros, kind) != (0, 8) or len(values) != math.prod(shape):
+
+
+def _values(file: Any, most: int, name: str) -> np.ndarray:
+    """The array in an idx file of which at most ``most`` bytes can be had."""
+    zeros, kind, axes = struct.unpack(">HBB", file.read(4))
+    shape = struct.unpack(f">{axes}I", file.read(4 * axes))
+    size = math.prod(shape)
+    if (zeros, kind) != (0, 8):
+        raise ValueError(f"{name} is no idx file of bytes, or cut short; fetch it again.")
+    if size > min(most, LARGEST):
+        raise ValueError(f"{name} is no idx file of bytes, or cut short: {size:,} bytes cannot be in it.")
+    values = file.read(size + 1)  # one more would be too many; it also makes gzip compare its checksum
+    if len(values) != size:
         raise ValueError(f"{name} is no idx file of bytes, or cut short; fetch it again.")
     return np.frombuffer(values, np.uint8).reshape(shape).copy()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unshuffle.data.bounded import read_npz
 from unshuffle.data.files import find
 from unshuffle.data.image import Images
 
@@ -50,8 +50,7 @@ def arrays(file: BinaryIO, names: Sequence[str], root: str | Path) -> dict[str, 
         ValueError: it is damaged, or lacks one.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        return read_npz(file, names)
+    except ValueError as error:
         wanted = ", ".join(names)
         raise ValueError(f"{str(root)!r}: the .npz must hold plain arrays {wanted}; it does not ({error}).") from error

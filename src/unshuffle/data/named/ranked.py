@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
+from unshuffle import _check
+from unshuffle._ranges import Few
+from unshuffle.data.bounded import read_bounded
 from unshuffle.data.files import FileDataset, find
-from unshuffle.data.labels import Labels, column_of, labels_of
+from unshuffle.data.labels import FoundLabels, Labels, column_of, folder_labels
+from unshuffle.data.named.folders import labels_at
+from unshuffle.data.named.layout import Chosen
 from unshuffle.data.ranks import Order, chosen_order, rank_values, rank_words, read_orders
 from unshuffle.values import register
+
+LARGEST_ORDERS = 1 << 24
+"""Bytes of a file of orders."""
 
 
 @register
@@ -24,22 +32,29 @@ class RankedFolders:
     """JSON file with orders of the folders, by attribute; a file, or its name within the data."""
     target: str | None = None
     """The attribute to order by; None: the only one."""
+    depth: Few | None = None
+    """Folders above a file that name its place in the order, split folders not counted; None: the first one in which
+    files differ."""
 
     noun: ClassVar[str] = "sample"
+
+    def __post_init__(self) -> None:
+        if self.depth is not None:
+            _check.positive("RankedFolders", "depth", self.depth)
 
     def tested(self) -> RankedFolders | None:
         """None: folders know no parts."""
         return None
 
     def open(self, root: str | Path, items: Any) -> FileDataset:
-        """The samples that ``items`` finds there, each with the rank of its folder, from 0.
+        """The samples that ``items`` finds there, each with the rank of its folder, from 0; others are left out.
 
         Raises:
             FileNotFoundError: there are no samples, or no such orders.
             ValueError: the files lie in no sub-folders, or these do not fit the order.
         """
         data = _files(root, items)
-        known = labels_of(data.names)
+        known = folder_labels(data.names) if self.depth is None else labels_at(self.depth, data.names, root)
         if known.labels is None:
             raise ValueError(
                 f"{str(root)!r} has no sub-folders to be ordered by: put the {items.noun}s into folders whose names "
@@ -47,7 +62,11 @@ class RankedFolders:
             )
         order = _order(root, self.orders, self.target) or tuple((name,) for name in known.classes)
         ranks = rank_words(known.classes, order, str(root))
-        return _ranked(data, Labels((), ranks[list(known.labels)]))
+        places = [place for place, label in enumerate(known.labels) if label >= 0]
+        chosen = Chosen(data.files, places, [data.names[place] for place in places])
+        found = FoundLabels((), ranks[[known.labels[place] for place in places]])
+        found.messages = known.messages
+        return FileDataset(chosen, data.decode, data.source, found, name=data.name)
 
 
 @register
@@ -110,8 +129,10 @@ def _order(root: str | Path, orders: str | None, target: str | None) -> Order | 
             raise ValueError(f"an attribute to order by, {target!r}, needs the orders of attributes: --class-orders.")
         return None
     path = Path(orders)
-    text = path.read_text(encoding="utf-8-sig") if path.is_file() else _within(root, orders)
-    return chosen_order(read_orders(text, orders), target, orders)
+    if not path.is_file():
+        return chosen_order(read_orders(_within(root, orders), orders), target, orders)
+    with open(path, "rb") as file:
+        return chosen_order(read_orders(_text(file, orders), orders), target, orders)
 
 
 def _within(root: str | Path, name: str) -> str:
@@ -125,4 +146,11 @@ def _within(root: str | Path, name: str) -> str:
     if len(places) != 1:
         raise missing
     with files.open(places[0]) as file:
-        return file.read().decode("utf-8-sig")
+        return _text(file, name)
+
+
+def _text(file: BinaryIO, name: str) -> str:
+    try:
+        return read_bounded(file, name, LARGEST_ORDERS).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name!r} cannot be read as JSON in UTF-8: {error}.") from error

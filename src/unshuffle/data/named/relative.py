@@ -11,6 +11,7 @@ import numpy as np
 from unshuffle import _check
 from unshuffle.data.files import FileDataset
 from unshuffle.data.labels import Labels
+from unshuffle.data.mat_files import read_mat
 from unshuffle.data.named.layout import Tree
 from unshuffle.values import register
 
@@ -37,20 +38,20 @@ def read_facts(file: BinaryIO, name: str) -> Facts:
     Raises:
         ValueError: it is damaged, larger than any of its kind, or its parts do not fit each other.
     """
-    from scipy.io import loadmat
-
     wanted = ["im_names", "class_labels", "used_for_training", "attribute_names", "relative_ordering"]
     if file.seek(0, 2) > _LARGEST:
         raise ValueError(f"{name} is larger than {_LARGEST >> 20} MiB, and cannot be the annotations.")
     file.seek(0)
     try:
-        told = loadmat(file, variable_names=wanted)
+        told = read_mat(file, wanted, name, _LARGEST)
         parts = [told[field] for field in wanted]
         images, attributes = _words(parts[0]), _words(parts[3])
         category, training, strength = (np.asarray(parts[k], dtype=np.float64) for k in (1, 2, 4))
     except Exception as error:  # damaged files lead to zlib.error, TypeError, MemoryError, …
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise ValueError(f"{name} cannot be read as the annotations of relative attributes: {reason}.") from error
+        raise ValueError(
+            f"{name} cannot be read as the annotations of relative attributes: {reason.rstrip('.')}."
+        ) from error
     facts = Facts(images, category.ravel() - 1, training.ravel() == 1, attributes, strength)
     _refuse_misfits(facts, name)
     return facts._replace(category=facts.category.astype(np.int64))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,8 +13,10 @@ import numpy as np
 from torch import Tensor
 
 from unshuffle import _check
+from unshuffle._ranges import Many, Size
 from unshuffle.data.asking import Ask, Asking, QuestionData, Targets
 from unshuffle.data.bottom_up import BottomUp
+from unshuffle.data.bounded import parse_json, read_bounded
 from unshuffle.data.wording import agreement, encode, numbered, same_answer, vocabulary
 from unshuffle.values import register
 
@@ -43,13 +44,13 @@ class VQA2:
 
     split: Literal["train", "val"] = "train"
     """Which part. Words and known answers are those of all parts that are there, as the authors have it."""
-    occurrences: int = 9
+    occurrences: Many = 9
     """An answer is known that so many questions have for the one most people gave."""
-    words: int = 14
+    words: Size = 14
     """Of a question, at the most."""
-    objects: int | None = None
+    objects: Many | None = None
     """Of a picture, at the most; by default the most that any has."""
-    features: int | None = None
+    features: Many | None = None
     """Of an object; by default as many as were converted."""
     vocabulary: tuple[str, ...] = ()
     """All words; by default those of the questions."""
@@ -61,8 +62,6 @@ class VQA2:
 
     def __post_init__(self) -> None:
         _check.one_of("VQA2", "split", self.split, PARTS)
-        for name in ("occurrences", "words"):
-            _check.positive("VQA2", name, getattr(self, name))
 
     @property
     def ask(self) -> Ask:
@@ -171,7 +170,9 @@ def _read(path: Path, key: str, of: Callable[[dict[str, Any]], Any]) -> list[Any
         ValueError: it is damaged, or the two files do not fit each other.
     """
     try:
-        return [of(one) for one in json.loads(path.read_text(encoding="utf-8"))[key]]
+        with open(path, "rb") as file:
+            told = parse_json(read_bounded(file, path.name), path.name)
+        return [of(one) for one in told[key]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} cannot be read as VQA v2's {key}: {error!r}. Fetch it again.") from error
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unshuffle import _compiled
 from unshuffle._compiled import disabled as disabled
+from unshuffle._compiled import traced as traced
 from unshuffle._compiled import transformed as transformed
 
 FOLDER = Path(__file__).parent
@@ -119,19 +120,33 @@ class Layout:
 
     def arguments(self, mask: Tensor | None) -> tuple[object, ...]:
         """What the C functions take as ``Rows``; a mask as :meth:`dense` made it."""
+        assert mask is None or (mask.dtype == torch.bool and mask.is_contiguous())
         hidden = None if mask is None else mask.data_ptr()
         wide = self.values.dtype == torch.float64
         return self.values.data_ptr(), hidden, self.rows, self.n, *self.strides, wide
 
     def dense(self, other: Tensor, dim: int) -> Tensor:
-        """Another tensor of the same shape, its sets dense rows in the same order."""
-        return other.contiguous() if self.shape is None else other.movedim(dim, -1).contiguous()
+        """Another tensor of the same shape, its sets dense rows in the same order.
+
+        It holds numbers of the same dtype, or is a mask.
+
+        Raises:
+            ValueError: its shape, dtype or device is another; C would read beyond its end.
+        """
+        dense = other.contiguous() if self.shape is None else other.movedim(dim, -1).contiguous()
+        values, shape = self.values, self.values.shape if self.shape is None else self.shape
+        if dense.shape != shape or not dense.is_cpu or dense.dtype not in (torch.bool, values.dtype):
+            raise ValueError(
+                f"unshuffle: expected {tuple(shape)} of {values.dtype} or torch.bool on the CPU; got "
+                f"{tuple(dense.shape)} of {dense.dtype} on {dense.device}."
+            )
+        return dense
 
     def empty(self) -> Tensor:
         """Room for an answer, in dense rows."""
         if self.shape is None:
             return torch.empty_like(self.values)
-        return torch.empty(self.shape, dtype=self.values.dtype)
+        return torch.empty(self.shape, dtype=self.values.dtype, device="cpu")
 
     def restore(self, answer: Tensor, dim: int) -> Tensor:
         """An answer in the axes of the caller."""

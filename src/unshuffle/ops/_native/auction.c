@@ -38,10 +38,10 @@ LANES static double look_around(const Market *m, int64_t row, double *worth, dou
     else
         for (int64_t k = 0; k < m->classes; k++)
             worth[k] = (double)floats[k];
-#pragma omp simd reduction(max : top)
+EXTREMES(reduction(max : top))
     for (int64_t k = 0; k < m->classes; k++)
         top = worth[k] > top ? worth[k] : top;
-#pragma omp simd reduction(min : low) reduction(max : most)
+EXTREMES(reduction(min : low) reduction(max : most))
     for (int64_t k = 0; k < m->classes; k++) {
         double down = (worth[k] - top) * power, beyond = down - prices[k];
         double finite = down > -INFINITY ? down : 0.0;
@@ -56,7 +56,7 @@ LANES static double look_around(const Market *m, int64_t row, double *worth, dou
 LANES static double largest_of(const double *worth, int64_t count)
 {
     double most = -INFINITY;
-#pragma omp simd reduction(max : most)
+EXTREMES(reduction(max : most))
     for (int64_t k = 0; k < count; k++)
         most = worth[k] > most ? worth[k] : most;
     return most;

@@ -86,13 +86,13 @@ LANES static void lower_prices(const double *cost, int32_t row, double *price, i
 LANES static Choice choose(const double *cost, const double *price, int64_t width)
 {
     double best = INFINITY, second = INFINITY;
-#pragma omp simd reduction(min : best)
+EXTREMES(reduction(min : best))
     for (int64_t j = 0; j < whole_lanes(width); j++) {
         double net = cost[j] - price[j];
         best = net < best ? net : best;
     }
     int64_t column = FAR, ties = 0;
-#pragma omp simd reduction(min : second, column) reduction(+ : ties)
+EXTREMES(reduction(min : second, column) reduction(+ : ties))
     for (int64_t j = 0; j < whole_lanes(width); j++) {
         double net = cost[j] - price[j], other = net == best ? INFINITY : net;
         int64_t here = net == best ? j : FAR;
@@ -109,7 +109,7 @@ LANES static Nearest shorten(const double *cost, const double *open, double so_f
                              int32_t *from, const int32_t *owner, int64_t width)
 {
     double least = INFINITY;
-#pragma omp simd reduction(min : least)
+EXTREMES(reduction(min : least))
     for (int64_t j = 0; j < whole_lanes(width); j++) {
         double through = (cost[j] - open[j]) + so_far;
         int shorter = through < distance[j];

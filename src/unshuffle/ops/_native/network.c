@@ -284,8 +284,8 @@ static int run_rows(const void *argument, int64_t first, int64_t last)
 {
     const Job *job = argument;
     const size_t n = (size_t)job->rows.n, count = (size_t)(last - first);
-    Group group = {{.network = job->network, .relaxation = job->relaxation, .steepness = job->steepness,
-                    .by_values = job->slope != NULL}};
+    Group group = {.sweep = {.network = job->network, .relaxation = job->relaxation, .steepness = job->steepness,
+                             .by_values = job->slope != NULL}};
     double *room = make_room(job, &group);
     uint32_t *slots = malloc((2 * LANE_WIDTH * n + 1) * sizeof *slots);
     int64_t *rows = calloc(2 * count + n + 3, sizeof *rows), *sizes = rows + count, *starts = sizes + count;

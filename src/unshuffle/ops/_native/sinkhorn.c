@@ -15,15 +15,16 @@
 /* What has become of a lane: near enough to the rows' sums, beyond the range of scalings, or not a number. */
 enum { RUNNING = 0, FINISHED = 1, BEYOND = 2, SPOILT = 3 };
 
-/* Notes which lanes have left the range. */
+/* Notes which lanes have left the range. All is read, whether it counts or not: where a number is read under a
+   condition, GCC 12 masks the reads of two rows by the one's condition (AVX-512), and leaves the other to chance. */
 INLINED void watch(const int64_t W, const double *restrict scaling, const double *restrict mass, int64_t count,
                    int32_t *restrict state)
 {
     int32_t outside[LANE_WIDTH] = {0};
     for (int64_t x = 0; x < count; x++)
         for (int64_t l = 0; l < W; l++) {
-            double at = mass[x * W + l] > 0.0 ? scaling[x * W + l] : 1.0;
-            outside[l] |= !((at > LEAST_SCALING) & (at < MOST_SCALING));
+            const double at = scaling[x * W + l];
+            outside[l] |= (mass[x * W + l] > 0.0) & !((at > LEAST_SCALING) & (at < MOST_SCALING));
         }
     for (int64_t l = 0; l < W; l++)
         if (outside[l] && state[l] == RUNNING)

@@ -65,7 +65,7 @@ INLINED void find_top(const int64_t W, int64_t m, const double *restrict row, do
     if (W == 1) {
         double most = -INFINITY;
         int32_t strange = 0;
-#pragma omp simd reduction(max : most) reduction(| : strange)
+EXTREMES(reduction(max : most) reduction(| : strange))
         for (int64_t j = 0; j < m; j++) {
             most = row[j] > most ? row[j] : most;
             strange |= row[j] != row[j];
@@ -99,7 +99,7 @@ INLINED void find_logits(const int64_t W, int64_t n, int64_t m, double temperatu
             for (int64_t l = 0; l < W; l++) {
                 /* The difference of two equal infinities is no number, which no maximum takes. */
                 double x = row[j * W + l], z = (x - top[l]) / temperature;
-                double least = (x > -INFINITY) & (top[l] < INFINITY) ? FARTHEST_LOGIT : -INFINITY;
+                double least = ((x > -INFINITY) & (top[l] < INFINITY)) ? FARTHEST_LOGIT : -INFINITY;
                 z = z > least ? z : least;
                 z = (x == INFINITY) ? 0.0 : z;
                 row[j * W + l] = z;

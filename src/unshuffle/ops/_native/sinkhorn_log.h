@@ -39,7 +39,7 @@ LANES static void read_logits(const Job *job, int64_t b, Group *group)
 LANES static double sum_row(const double *restrict row, const double *restrict g, int64_t m, double *top)
 {
     double most = -INFINITY, sum = 0.0;
-#pragma omp simd reduction(max : most)
+EXTREMES(reduction(max : most))
     for (int64_t j = 0; j < m; j++)
         most = row[j] + g[j] > most ? row[j] + g[j] : most;
     *top = most = most > -INFINITY ? most : 0.0;
@@ -91,8 +91,10 @@ LANES static void find_shares(const Logs *logs, int64_t n, int64_t m)
     for (int64_t i = 0; i < n; i++) {
         const double *restrict row = logs->group.cells + i * m, f = logs->f[i];
         double *restrict out = logs->out + i * m;
-        for (int64_t j = 0; j < m; j++)
-            out[j] = mass[j] > 0.0 ? decay(row[j] + f - top[j]) * (mass[j] / sum[j]) : 0.0;
+        for (int64_t j = 0; j < m; j++) {
+            const double share = decay(row[j] + f - top[j]) * (mass[j] / sum[j]);
+            out[j] = mass[j] > 0.0 ? share : 0.0;
+        }
     }
 }
 
@@ -139,7 +141,8 @@ LANES static void undo_columns(const Logs *logs, int64_t n, int64_t m)
         const double f = logs->f[i], *restrict top = logs->top, *restrict total = logs->sum;
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = 0; j < m; j++) {
-            double share = total[j] > 0.0 ? decay(row[j] + f - top[j]) / total[j] * slope[j] : 0.0;
+            double share = decay(row[j] + f - top[j]) / total[j] * slope[j];
+            share = total[j] > 0.0 ? share : 0.0;
             out[j] -= share;
             sum += share;
         }

@@ -29,7 +29,7 @@ INLINED void NAME(read_row)(const Pass *p, int64_t i, REAL *room, NAME(Row) *row
 /* The largest of some numbers and `top`; NaN is passed over. */
 INLINED REAL NAME(largest)(const REAL *numbers, int64_t count, REAL top)
 {
-#pragma omp simd reduction(max : top)
+EXTREMES(reduction(max : top))
     for (int64_t k = 0; k < count; k++)
         top = numbers[k] > top ? numbers[k] : top;
     return top;
@@ -42,7 +42,7 @@ INLINED REAL NAME(worth)(const NAME(Scale) *s, REAL number, int64_t k)
 
 INLINED REAL NAME(largest_worth)(const NAME(Scale) *s, const REAL *numbers, int64_t first, int64_t count, REAL most)
 {
-#pragma omp simd reduction(max : most)
+EXTREMES(reduction(max : most))
     for (int64_t k = 0; k < count; k++) {
         REAL t = NAME(worth)(s, numbers[k], first + k);
         most = t > most ? t : most;
