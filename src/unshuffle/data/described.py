@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from unshuffle.data.left_out import some
 
@@ -21,6 +21,7 @@ LOOKED_AT = 100
 _KEY = re.compile(r"((?:.*/)?[^/.][^/.]*)\.([^/]+)", re.DOTALL)
 
 
+@runtime_checkable
 class Described(Protocol):
     """Samples with entries beside them."""
 
