@@ -148,6 +148,7 @@ def test_what_is_no_permutation_is_refused_wherever_one_is_asked_for(wrong, dtyp
             call()
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize(
     "dtype", [torch.int8, torch.int16, torch.int32, torch.uint8, torch.uint16, torch.uint64], ids=str
 )
@@ -160,6 +161,7 @@ def test_permutations_of_every_integer_dtype_are_taken_as_those_of_int64(dtype):
     assert torch.equal(to_matrix(perm.to(dtype)), to_matrix(perm))
 
 
+@pytest.mark.untyped
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.uint16, torch.uint32, torch.uint64], ids=str)
 def test_ranks_and_correlations_of_small_and_unsigned_integers_do_not_wrap(dtype):
     """Against scipy and counting, on numbers whose differences leave the dtype."""

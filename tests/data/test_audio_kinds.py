@@ -13,6 +13,8 @@ from sounds import soundfile
 from unshuffle.data.audio import SUFFIXES, Sounds
 from unshuffle.data.loaders import Unreadable
 
+pytestmark = pytest.mark.untyped
+
 RATE = 16000
 SOURCE = Sounds(rate=RATE, seconds=1.0)
 WAVE = (0.5 * np.sin(2 * np.pi * np.cumsum(np.linspace(200, 3000, RATE)) / RATE)).astype(np.float32)

@@ -18,6 +18,8 @@ from unshuffle.data import Clips, frames
 from unshuffle.data.frame_folders import FrameFolderClips
 from unshuffle.data.loaders import Unreadable
 
+pytestmark = pytest.mark.untyped
+
 COUNT = 40
 
 

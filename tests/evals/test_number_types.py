@@ -24,6 +24,8 @@ from unshuffle.evals.ordering import (
 from unshuffle.methods.kmeans import kmeans
 from unshuffle.permutations import kendall_tau
 
+pytestmark = pytest.mark.untyped
+
 INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32, torch.uint64, torch.int64)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUMPY = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")

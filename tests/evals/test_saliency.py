@@ -164,6 +164,7 @@ def test_other_first_layers_have_no_filters_to_show(tmp_path):
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.untyped
 def test_held_out_sets_are_dealt_of_items_as_they_are_embedded():
     encoder = looking_at_corners()
     data = [(torch.full((3, 8, 8), i, dtype=torch.uint8), i % 3) for i in range(10)]

@@ -7,6 +7,8 @@ import importlib
 import io
 import os
 import sys
+import warnings
+from typing import Any
 
 from unshuffle import _interrupts
 
@@ -52,8 +54,23 @@ def _print_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _print_warnings(name: str) -> None:
+    """Prints our own warnings as one line for users; others keep the place that raised them."""
+    usual = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], filename: str, *more: Any) -> None:
+        if category is UserWarning and os.path.dirname(os.path.dirname(__file__)) in filename:
+            print(f"unshuffle {name}: {message}", file=sys.stderr)
+        else:
+            usual(message, category, filename, *more)
+
+    warnings.showwarning = show
+
+
 def _run(name: str, arguments: list[str]) -> int:
     _interrupts.name_command(name)
+    if _interrupts.is_program():
+        _print_warnings(name)
     if name == "train":  # of a lost process PyTorch prints traces that say nothing to a user; it reads this when loaded
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:

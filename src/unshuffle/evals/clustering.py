@@ -10,7 +10,7 @@ import itertools
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.special import gammaln
 
 from unshuffle import _check
@@ -45,7 +45,7 @@ class Contingency(NamedTuple):
         return len(self.count) == len(self.rows) == len(self.columns)
 
 
-def contingency(clusters: Int[np.ndarray, "n"], classes: Int[np.ndarray, "n"]) -> Contingency:
+def contingency(clusters: Shaped[np.ndarray, "n"], classes: Shaped[np.ndarray, "n"]) -> Contingency:
     """Counts how often each cluster meets each class.
 
     Args:

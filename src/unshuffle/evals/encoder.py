@@ -76,7 +76,7 @@ class Encoder(nn.Module):
         self.objective, self.net_value, self.own_backbone = objective, net_value, own_backbone
 
     @torch.no_grad()
-    def embed(self, items: Tensor | np.ndarray | Sequence[Any], *, batch_size: int = 256) -> Tensor:
+    def embed(self, items: Tensor | np.ndarray | Iterable[Any], *, batch_size: int = 256) -> Tensor:
         """Embeds raw items.
 
         Args:

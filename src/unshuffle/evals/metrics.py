@@ -31,7 +31,7 @@ def accuracy(predictions: Shaped[np.ndarray, "n"], targets: Shaped[np.ndarray, "
     return float((predictions == targets).mean())
 
 
-def top_accuracy(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n"], *, within: int = 5) -> float:
+def top_accuracy(scores: Num[np.ndarray, "n k"], targets: Int[np.ndarray, "n"], *, within: int = 5) -> float:
     """Returns the share of rows whose class is among the ``within`` best scored, from 0 to 1; higher is better.
 
     Of equal scores the smaller class counts as the better one.
@@ -79,7 +79,7 @@ class MeanAUC(NamedTuple):
     classes: int
 
 
-def mean_auc(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n k"]) -> MeanAUC:
+def mean_auc(scores: Num[np.ndarray, "n k"], targets: Int[np.ndarray, "n k"]) -> MeanAUC:
     """Returns the mean over classes of the area under the ROC curve, and its spread over classes; higher is better.
 
     A class's area is the chance that a row in which it is scores above one in which it is not; 0.5 is guessing. The
@@ -103,7 +103,7 @@ def mean_auc(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n k"]) 
     return MeanAUC(float(judged.mean()), float(judged.std()), len(judged))
 
 
-def auc_by_class(scores: Float[np.ndarray, "n k"], targets: Int[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
+def auc_by_class(scores: Num[np.ndarray, "n k"], targets: Int[np.ndarray, "n k"]) -> Float[np.ndarray, "k"]:
     """Returns each class's area under the ROC curve; NaN where rows of only one kind are known.
 
     Raises:

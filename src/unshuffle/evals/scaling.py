@@ -19,7 +19,7 @@ def exponents(rows: Num[np.ndarray, "n d"]) -> Int[np.ndarray, "n 1"]:
     return np.where(np.abs(powers) > SAFE, powers, 0)
 
 
-def scaled(rows: Num[np.ndarray, "n d"], powers: Int[np.ndarray, "n 1"]) -> Num[np.ndarray, "n d"]:
+def scaled(rows: Num[np.ndarray, "n d"], powers: Int[np.ndarray, "_ 1"]) -> Num[np.ndarray, "n d"]:
     """Rows divided by two to the given powers; the array itself where all powers are 0."""
     if not powers.any():
         return rows
