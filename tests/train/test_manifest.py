@@ -172,3 +172,12 @@ def test_another_machine_goes_on_only_where_that_is_allowed(photos, tmp_path):
         progress=tiny.Silent(),
     )  # fmt: skip
     assert [known["threads"] for known in tiny.last(run)["machines"]] == [64, 1]
+
+
+def test_a_list_that_was_cut_short_is_not_resumed_from(photos, tmp_path):
+    path, data = manifest.write(tmp_path, manifest.describe(images(photos))), images(photos)
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(gzip.compress(b"".join(lines[:12])))
+
+    with pytest.raises(BadManifest, match="damaged"):
+        resuming.as_stored(tmp_path, data, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -325,6 +326,8 @@ def load(folder: str | Path, *, net: nn.Module | None = None, device: str | torc
     Example:
         ``unshuffle.load("runs/a").embed(images)``
     """
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"load: `folder` must be the path of a run or an encoder; got {type(folder).__name__}.")
     folder = Path(folder)
     if not (folder / DESCRIPTION).is_file() or not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(

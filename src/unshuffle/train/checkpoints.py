@@ -178,9 +178,17 @@ def _check_records(file: Any, size: int) -> None:
                     pass
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        check(path)
+    except (OSError, BadCheckpoint):
+        return False
+    return True
+
+
 def _refusal(path: Path, why: str) -> str:
     previous = path.with_name(PREVIOUS)
-    if path.name == LAST and previous.exists():
+    if path.name == LAST and _is_whole(previous):
         advice = (
             f"The checkpoint before it is {previous}: delete {LAST}, and unshuffle train --resume goes on from there"
         )

@@ -32,7 +32,7 @@ def launched(machine: Machine) -> Fabric:
             accelerator=machine.device, devices=machine.devices, num_nodes=machine.nodes, precision=machine.precision,
             strategy=_Strategy(machine.timeout) if several else "auto",
         )  # fmt: skip
-    except (MisconfigurationException, RuntimeError, ValueError, TypeError) as error:
+    except (MisconfigurationException, ImportError, RuntimeError, ValueError, TypeError) as error:
         asked = f"--device {machine.device} --devices {machine.devices} --precision {machine.precision}"
         raise ValueError(f"{asked} cannot be had here: {error}") from error
     fabric.launch()

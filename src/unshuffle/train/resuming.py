@@ -39,6 +39,8 @@ def as_stored(run: str | Path, dataset: Dataset, training: Dataset) -> Dataset:
         DataChanged: samples are missing, new, or of another size, or have other labels.
         BadManifest: the run's list of samples is damaged.
     """
+    if is_first():
+        manifest.read(run)  # whole: a list that was cut short may still begin as it did
     change = changed(run, whole(training), sizes=is_first())
     if change is None:
         return dataset
