@@ -17,6 +17,8 @@ from unshuffle.data.mosaic import Tiles
 from unshuffle.data.retrieval import Pictures
 from unshuffle.evals.reassemble import read_puzzle
 
+pytestmark = pytest.mark.untyped
+
 N = 16
 RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, (N, N, 3), dtype=np.uint8)

@@ -132,6 +132,7 @@ def test_one_sample_without_its_batch_axis_is_told_how_to_be_given(encoder, imag
             encoder.embed(one)
 
 
+@pytest.mark.untyped
 def test_a_generator_is_gone_through(encoder, images):
     assert torch.equal(encoder.embed(image for image in images), encoder.embed(images))
 

@@ -22,7 +22,7 @@ class _Link(NamedTuple):
     target: str
 
 
-class _Dir(dict[str, "_File | _Link | _Dir"]):
+class _Dir(dict[str, Any]):
     """The entries of a folder by name."""
 
     above: _Dir | None = None
