@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from unshuffle.data.left_out import DANGLING, LOOP, OUTSIDE, REVISITED, TWICE, LeftOut
 from unshuffle.data.walk import MOST_NAMES
