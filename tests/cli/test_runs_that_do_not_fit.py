@@ -32,6 +32,7 @@ KINDS: dict[str, Any] = {
     "mosaic": replace(recipes.mosaic(), source=Images(size=24)),
     "deepperm": replace(recipes.deepperm(), **SMALL),
     "order": replace(recipes.order(), **SMALL),
+    "deepperm-order": replace(recipes.deepperm_order(), **SMALL),
     "order_digits": recipes.order_digits(),
     "deepperm_digits": recipes.deepperm_digits(),
     "groco": replace(recipes.groco(), source=Images(size=16), **SMALL),
@@ -39,12 +40,12 @@ KINDS: dict[str, Any] = {
     "supervised": replace(recipes.supervised(), classes=(3,), **SMALL),
     "clevr_ban": replace(recipes.clevr_ban(), source=QUESTIONS),
 }
-FILES = {"shuffle", "deepperm", "order", "groco", "sela", "supervised"}
+FILES = {"shuffle", "deepperm", "order", "deepperm-order", "groco", "sela", "supervised"}
 """Those that embed files of images."""
 WORKS = {
     "embed": FILES,
     "search": FILES,
-    "order": {"order"},
+    "order": {"order", "deepperm-order"},
     "solve": {"shuffle", "mosaic", "deepperm"},
     "labels": set(),
 }
@@ -53,6 +54,8 @@ WORDS = {
     "mosaic": "This run learnt to put mosaics together: unshuffle solve RUN PICTURE",
     "clevr_ban": "This run learnt to answer questions about pictures: unshuffle eval RUN",
 }
+FROM_PYTHON = {"shuffle_notes_mse", "order_digits", "deepperm_digits"}
+"""Those of data that come with the package: they embed arrays, and no files."""
 
 
 def untrained(recipe: Any) -> Encoder:
@@ -97,15 +100,68 @@ def test_a_command_works_or_is_refused_in_words(name, command, runs, tmp_path, c
             assert WORDS.get(name, "") in done.err
 
 
-@pytest.mark.parametrize("suite", ["neighbours", "retrieval", "transfer", "clustering", "layers"])
-@pytest.mark.parametrize("name", ["sort-numbers", "mosaic", "clevr_ban", "order_digits", "shuffle-audio"])
+SUITES = ["probes", "neighbours", "retrieval", "transfer", "clustering", "layers"]
+MISFITS = [(name, suite) for name in KINDS if name not in FILES for suite in SUITES]
+
+
+@pytest.mark.parametrize(
+    ("name", "suite"), [pair for pair in MISFITS if pair not in {("sort-numbers", "probes"), ("mosaic", "probes")}]
+)
 def test_a_suite_that_does_not_suit_a_run_is_refused_in_words(name, suite, runs, tmp_path, call):
     photos = pictures(tmp_path / "photos" / "cat", 5).parent
 
-    done = call("eval", runs / name, "--data", photos, "--suite", suite)
+    done = call("eval", runs / name, "--data", photos, "--suite", suite, "--kmeans", "2", "--galleries", "0")
 
     assert done.status == 1, done
     assert done.err.startswith("unshuffle eval: "), done
+    assert done.err.count("\n") == 1
+    if suite != "probes":
+        assert WORDS.get(name, "") in done.err
+    if name in FROM_PYTHON:
+        assert "unshuffle.load(RUN).embed(items)" in done.err
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_what_embeds_images_is_measured_by_probes_and_not_by_retrieval_without_its_truth(name, runs, tmp_path, call):
+    for seed, label in enumerate(("cat", "dog")):
+        pictures(tmp_path / "photos" / label, 4, side=24, seed=seed)
+    few = ("--probes", "knn", "--labels", "4", "--draws", "1")
+
+    measured = call("eval", runs / name, "--data", tmp_path / "photos", *few)
+    refused = call("eval", runs / name, "--data", tmp_path / "photos", "--suite", "retrieval")
+
+    assert measured.status == 0, measured
+    assert refused.status == 1
+    assert "--suite retrieval: give --ground-truth" in refused.err
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "sort-numbers"])
+def test_data_that_are_missing_are_asked_for_where_there_can_be_any(name, runs, call):
+    done = call("eval", runs / name)
+
+    assert done.status == 1, done
+    assert ("--data" in done.err) == (name not in FROM_PYTHON)
+    assert ("no files that this run could be measured on" in done.err) == (name in FROM_PYTHON)
+
+
+@pytest.mark.parametrize("name", sorted(FROM_PYTHON))
+@pytest.mark.parametrize("command", ["order", "solve"])
+def test_a_run_without_files_is_not_sent_to_commands_that_need_files(name, command, runs, tmp_path, call):
+    photos = pictures(tmp_path / "photos", 2)
+
+    done = call(command, runs / name, photos if command == "order" else photos / "00.png", "--out", tmp_path / "x.png")
+
+    assert done.status == 1
+    assert "unshuffle.load(RUN).embed(items)" in done.err
+    assert "unshuffle order RUN FOLDER" not in done.err
+    assert "unshuffle embed" not in done.err
+
+
+def test_labels_of_a_finished_run_without_its_checkpoint_are_not_waited_for(runs, tmp_path, call):
+    done = call("labels", runs / "sela", "--out", tmp_path / "l.csv")
+
+    assert done.status == 1
+    assert "it was removed, and held the labels; train again." in done.err
 
 
 @pytest.mark.parametrize("name", ["shuffle", "groco"])

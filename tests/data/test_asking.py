@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,3 +173,35 @@ def test_other_files_are_refused(tmp_path):
             SortOfClevr().settle(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         SortOfClevr().settle(tmp_path / "missing.npz")
+
+
+def test_answers_of_another_file_go_by_name(tmp_path):
+    """A file that lists its answers in another order means the same; one with others is refused."""
+    write(tmp_path / "a.npz", images=4, questions=12)
+    with np.load(tmp_path / "a.npz") as file:
+        arrays: dict[str, Any] = dict(file)
+    source, _ = SortOfClevr().settle(tmp_path / "a.npz")
+    count = len(arrays["answers"])
+    turned = arrays | {"answers": arrays["answers"][::-1], "answer": count - 1 - arrays["answer"]}
+    np.savez(tmp_path / "turned.npz", **turned)
+    np.savez(tmp_path / "others.npz", **arrays | {"answers": np.array([f"{name}!" for name in arrays["answers"]])})
+
+    first: Any = source.open(tmp_path / "a.npz")
+    second: Any = source.open(tmp_path / "turned.npz")
+
+    assert all(first[k][1].equal(second[k][1]) for k in range(len(first)))
+    with pytest.raises(ValueError, match="is none that was learnt"):
+        source.open(tmp_path / "others.npz")
+
+
+@pytest.mark.parametrize("field", ["q_colour", "q_type", "answer", "split"])
+@pytest.mark.parametrize("spoil", [lambda a: a[1:], lambda a: a - 1, lambda a: a + 99, lambda a: a + 0.5])
+def test_a_file_whose_numbers_name_nothing_is_refused(field, spoil, tmp_path):
+    write(tmp_path / "a.npz", images=4, questions=36)
+    with np.load(tmp_path / "a.npz") as file:
+        arrays: dict[str, Any] = dict(file)
+    arrays[field] = arrays[field][1:] if field == "split" else spoil(arrays[field])
+    np.savez(tmp_path / "b.npz", **arrays)
+
+    with pytest.raises(ValueError, match=f"b.npz': `{field}` must "):
+        SortOfClevr().settle(tmp_path / "b.npz")

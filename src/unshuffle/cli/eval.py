@@ -113,13 +113,18 @@ def _measured(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Mea
     from unshuffle.cli import suites
     from unshuffle.cli.arranged import measured
     from unshuffle.data.asking import Ask
+    from unshuffle.evals.fits import purpose
     from unshuffle.methods import Arranger
 
     if options.suite == "probes" and isinstance(encoder.net, Arranger):
         return measured(encoder, options, terminal)
     asked = isinstance(encoder.transform, Ask)
     if isinstance(encoder.net, Arranger) or (asked and options.suite != "probes"):
-        raise ValueError(f"--suite {options.suite}: a run of this kind embeds nothing that could be looked up.")
+        raise ValueError(
+            f"--suite {options.suite}: a run of this kind embeds nothing that could be looked up. {purpose(encoder)}"
+        )
+    if not options.data and not encoder.reads_files:
+        raise ValueError(f"there are no files that this run could be measured on. {purpose(encoder)}")
     if not options.data:
         raise ValueError(f"give --data: a folder {'of questions' if asked else 'whose sub-folders are the classes'}.")
     if asked:

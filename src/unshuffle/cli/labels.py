@@ -52,6 +52,8 @@ def run(arguments: list[str]) -> int:
     if not path.is_file():
         if not isinstance(trained.recipe, (str, SelfLabelRecipe)):  # waiting for it would be in vain
             raise ValueError(_NONE.format(options.run))
+        if (options.run / "encoder.json").is_file():  # training writes it at its end
+            raise FileNotFoundError(f"no checkpoint {str(path)!r}: it was removed, and held the labels; train again.")
         raise FileNotFoundError(f"no checkpoint {str(path)!r}: the run has saved nothing yet; let it train on.")
     state = checkpoints.load(path)["method"]
     if "labels" not in state or "confidences" not in state:

@@ -59,15 +59,16 @@ def retrieval(encoder: Encoder, options: EvalOptions, terminal: Terminal) -> Mea
     from unshuffle.data.image import Images
     from unshuffle.data.retrieval import Pictures, read_ground_truth
     from unshuffle.evals import stamp
+    from unshuffle.evals.fits import purpose
     from unshuffle.evals.judge import spread_items
     from unshuffle.evals.retrieval import rank, retrieval_results, revisited
     from unshuffle.evals.whole import embed_pictures, whole_embedder
 
     chosen, folder = options.retrieval, options.only_data()
+    if not isinstance(encoder.source, Images):
+        raise ValueError(f"--suite retrieval: this run was not trained on image files. {purpose(encoder)}")
     if chosen.ground_truth is None:
         raise ValueError("--suite retrieval: give --ground-truth, gnd_roxford5k.json.gz or gnd_rparis6k.json.gz.")
-    if not isinstance(encoder.source, Images):
-        raise ValueError("--suite retrieval: this run was not trained on image files.")
     assert folder is not None
     truth = read_ground_truth(chosen.ground_truth)
     boxes = None if chosen.whole_queries else truth.boxes

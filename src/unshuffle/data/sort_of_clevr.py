@@ -94,7 +94,12 @@ class SortOfClevr:
         return settled, [f"{len(settled.vocabulary)} words, {len(settled.answers)} answers"]
 
     def open(self, root: str | Path) -> QuestionData:
-        """The questions of this part."""
+        """The questions of this part.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is none of these, has no question of this part, or an answer that is not in ``answers``.
+        """
         arrays = _read(root)
         settled, _ = self._settle(arrays)
         mine = np.flatnonzero(arrays["split"] == self.split)
@@ -106,7 +111,8 @@ class SortOfClevr:
         asking = Asking(
             words, arrays["q_image"][mine], arrays["q_type"][mine], tuple(arrays["questions"].tolist())
         )  # fmt: skip
-        right = Targets(np.arange(len(mine) + 1), arrays["answer"][mine], np.ones(len(mine), np.float32))
+        answers = _by_name(arrays["answers"].tolist(), settled.answers, arrays["answer"][mine], root)
+        right = Targets(np.arange(len(mine) + 1), answers, np.ones(len(mine), np.float32))
         return QuestionData(settled, _Drawn(arrays["objects"]), asking, right, name=Path(root).stem)
 
     def as_item(self, sample: Any) -> Tensor:
@@ -140,6 +146,17 @@ def _seen(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return boxes, np.concatenate([np.eye(len(COLOURS), dtype=np.float32)[colour], circle, 1 - circle, size, centre], 1)
 
 
+def _by_name(names: list[str], known: tuple[str, ...], given: np.ndarray, root: str | Path) -> np.ndarray:
+    """The numbers of answers among the known ones, which another file may list in another order."""
+    numbers = {name: number for number, name in enumerate(known)}
+    if unknown := sorted({names[number] for number in np.unique(given)} - numbers.keys()):
+        raise ValueError(
+            f"{str(root)!r}: the answer {unknown[0]!r} is none that was learnt ({', '.join(known)}); {len(unknown)} "
+            "answers are unknown. Give a file with the answers of the training data."
+        )
+    return np.array([numbers.get(name, -1) for name in names])[given]
+
+
 def _text(arrays: dict[str, np.ndarray], colour: int, kind: int) -> str:
     return f"{arrays['colours'][colour]}: {arrays['questions'][kind]}"
 
@@ -156,7 +173,22 @@ def _read(root: str | Path) -> dict[str, np.ndarray]:
     if objects.ndim != 3 or objects.shape[1:] != (6, 5) or not within:
         given = f"{objects.shape} and places up to {images.max(initial=-1)}"
         raise ValueError(f"{str(root)!r}: `objects` must be (N, 6, 5), and `q_image` places in it; got {given}.")
+    if arrays["split"].shape != images.shape:
+        raise ValueError(f"{str(root)!r}: `split` must be {images.shape}; got {arrays['split'].shape}.")
+    for numbers, names in (("q_colour", "colours"), ("q_type", "questions"), ("answer", "answers")):
+        _refuse_beyond(root, numbers, arrays[numbers], names, len(arrays[names]), len(images))
     return arrays
+
+
+def _refuse_beyond(root: str | Path, field: str, given: np.ndarray, names: str, count: int, questions: int) -> None:
+    """Refuses numbers of which one names nothing, or of which there is not one a question."""
+    whole = given.dtype.kind in "iu" and given.shape == (questions,)
+    if not whole or (questions and not 0 <= given.min() <= given.max() < count):
+        told = f"{given.min()} to {given.max()}" if whole else f"{given.dtype} {given.shape}"
+        raise ValueError(
+            f"{str(root)!r}: `{field}` must hold an integer from 0 to {count - 1}, an index into `{names}`, for each "
+            f"of {questions} questions; got {told}."
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------ drawing

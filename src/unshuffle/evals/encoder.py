@@ -196,6 +196,11 @@ class Encoder(nn.Module):
                 hint = f" One sample is given as a batch of one, items[None].{hint}"
             raise ValueError(f"embed: `items` must be (B, {wanted}), as in training; got {shape}.{hint}")
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether it was trained on files, and knows how to read others."""
+        return self.source is not None and not isinstance(self.source, unshuffle.data.SELF_CONTAINED)
+
     def open(self, root: str | Path, layout: Layout | None = None) -> Any:
         """The samples below ``root``, read as in training.
 
@@ -206,7 +211,7 @@ class Encoder(nn.Module):
         Raises:
             ValueError: it was not trained on files, so it does not know how to read any.
         """
-        if self.source is None or isinstance(self.source, unshuffle.data.SELF_CONTAINED):
+        if self.source is None or not self.reads_files:
             wanted = ", ".join(map(str, self.item_shape))
             raise ValueError(
                 "this encoder was not trained on files, and does not know how to read any; embed arrays with it from "

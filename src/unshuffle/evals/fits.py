@@ -26,8 +26,11 @@ def purpose(encoder: Encoder) -> str:
         return "This run learnt to answer questions about pictures: unshuffle eval RUN --data FOLDER measures that."
     noun = getattr(encoder.source, "noun", "sample")  # data that come with the package have no word for one
     embeds = f"unshuffle embed, search and eval take its {noun}s"
+    orders = "unshuffle order RUN FOLDER does so, and "
+    if not encoder.reads_files:
+        embeds, orders = "unshuffle.load(RUN).embed(items) embeds arrays, from Python", ""
     if isinstance(transform, OrderedSets):
-        return f"This run learnt to put whole {noun}s in order: unshuffle order RUN FOLDER does so, and {embeds}."
+        return f"This run learnt to put whole {noun}s in order: {orders}{embeds}."
     if encoder.objective is not None and isinstance(transform, Shuffle):
         return f"This run learnt to put the shuffled parts of each {noun} in order: {embeds}."
     return f"This run embeds {noun}s: {embeds}."
