@@ -92,9 +92,7 @@ def make_subfolder(path: Path) -> None:
         UnsafePath: it is a link, or a file.
     """
     if not check_folder(path):
-        make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        sync_folder(path.parent)
+        make_folder(path)
 
 
 def check_folder(path: Path) -> bool:
