@@ -31,8 +31,8 @@ assert _SPEC.loader is not None
 pillow = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(pillow)
 
-# Pillow cuts a hue to one of 256 levels, moves it by a whole number of levels, and wraps around one level too late: at most
-# 2.5 levels of up to 6 values of a channel each, and two values for its rounding of saturation and channel.
+# Pillow rounds a hue down to one of 256 levels, shifts it by whole levels, and wraps at 256 instead of 255: together at
+# most 2.5 levels, of up to 6 values of a channel each. Rounding saturation and channel adds two values.
 HUE = 2.5 * 6 + 2
 
 
